@@ -1,0 +1,79 @@
+"""Anchors: the dense grid of candidate boxes that a one-stage detector scores (chapters 1 and 7)."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class AnchorSettings:
+    """The shape of the grid: ``len(scales) * len(ratios)`` anchors at every place of every pyramid level.
+
+    ``strides``: pixels between the places of each level. ``base``: side of the level's first square anchor in strides.
+    ``scales``: factors on that side (three steps of an octave, as in the paper). ``ratios``: height over width.
+
+    Raises ``ValueError`` for an empty or non-positive entry. Explained in chapter 7.
+    """
+
+    strides: tuple[int, ...] = (4, 8, 16)
+    base: float = 3.0
+    scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+
+    def __post_init__(self):
+        for name in ("strides", "scales", "ratios"):
+            values = getattr(self, name)
+            if not values or min(values) <= 0:
+                raise ValueError(f"{name} must be positive numbers, at least one, got {values}")
+        if self.base <= 0:
+            raise ValueError(f"base must be positive, got {self.base}")
+
+    @property
+    def per_place(self):
+        """Anchors at one place."""
+        return len(self.scales) * len(self.ratios)
+
+
+def cell_anchors(size, scales=(1.0,), ratios=(1.0,)):
+    """Anchors around the origin, (len(scales) * len(ratios), 4) float64, in pixels.
+
+    Anchor (s, r) has area (size s)^2 and height / width = r: w = size s / sqrt(r), h = size s sqrt(r). Scales vary
+    slowest. Explained in chapter 7.
+    """
+    scale = torch.tensor(scales, dtype=torch.float64)[:, None]
+    root = torch.tensor(ratios, dtype=torch.float64).sqrt()[None, :]
+    half = torch.stack([size * scale / root, size * scale * root], dim=-1).view(-1, 2) / 2
+    return torch.cat([-half, half], dim=1)
+
+
+def grid_anchors(cell, places, stride):
+    """Lay ``cell`` (K, 4) on a ``places`` = (rows, columns) grid: (rows * columns * K, 4), rows first, then columns.
+
+    The place (i, j) has its centre at ((j + 0.5) stride, (i + 0.5) stride): the middle of the patch that it stands
+    for. Leaving out the half shifts every box by half a stride. Explained in chapter 7.
+    """
+    rows, columns = places
+    y = (torch.arange(rows, dtype=cell.dtype) + 0.5) * stride
+    x = (torch.arange(columns, dtype=cell.dtype) + 0.5) * stride
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    centres = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
+    return (centres + cell).view(-1, 4)
+
+
+def places_per_level(image_size, settings=AnchorSettings()):
+    """Places on each level for a square image of ``image_size`` pixels: a list of ints (chapter 1)."""
+    return [(-(-image_size // stride)) ** 2 for stride in settings.strides]
+
+
+def make_anchors(image_size, settings=AnchorSettings()):
+    """All anchors of a square image, level after level: (A, 4) float64 on the CPU, in pixels.
+
+    Level l has ceil(image_size / stride_l)^2 places; A is the sum over levels of places times ``per_place``.
+    Explained in chapter 7; counted in chapter 1.
+    """
+    levels = []
+    for stride in settings.strides:
+        side = -(-image_size // stride)
+        cell = cell_anchors(settings.base * stride, settings.scales, settings.ratios)
+        levels.append(grid_anchors(cell, (side, side), stride))
+    return torch.cat(levels)

@@ -1,0 +1,77 @@
+"""Boxes: overlap, coding against anchors, non-maximum suppression (chapter 7).
+
+A box is four numbers, x1, y1, x2, y2, in pixels; every function takes boxes in the last dimension, (..., 4).
+"""
+
+import math
+
+import torch
+
+LARGEST_STEP = math.log(1000 / 16)
+"""Most that a predicted log size may grow (about 62 times): beyond it exp() would overflow on an untrained model."""
+
+
+def area(boxes):
+    """Area in square pixels, (..., 4) -> (...). An inverted box has area 0. Explained in chapter 7."""
+    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
+    return width * height
+
+
+def iou(a, b):
+    """Intersection over union of every box in ``a`` with every box in ``b``: (..., N, 4), (..., M, 4) -> (..., N, M).
+
+    Values in [0, 1]. Two boxes without area have IoU 0, not NaN, so that padding rows are harmless (chapter 7).
+    """
+    low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
+    high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
+    inter = area(torch.cat([low, high], dim=-1))
+    union = area(a)[..., :, None] + area(b)[..., None, :] - inter
+    return inter / union.clamp(min=torch.finfo(inter.dtype).tiny)
+
+
+def _centre_size(boxes):
+    size = boxes[..., 2:] - boxes[..., :2]
+    return boxes[..., :2] + size / 2, size
+
+
+def encode(boxes, anchors):
+    """Deltas (..., 4) that turn ``anchors`` into ``boxes``: shift of the centre in anchor sizes, log ratio of sizes.
+
+    dx = (x - x_a) / w_a, dy = (y - y_a) / h_a, dw = ln(w / w_a), dh = ln(h / h_a) (Girshick et al. 2014). Both
+    arguments (..., 4) with positive sides. Inverse of ``decode``. Explained in chapter 7.
+    """
+    centre, size = _centre_size(boxes)
+    anchor_centre, anchor_size = _centre_size(anchors)
+    return torch.cat([(centre - anchor_centre) / anchor_size, torch.log(size / anchor_size)], dim=-1)
+
+
+def decode(deltas, anchors):
+    """Boxes (..., 4) in pixels from ``deltas`` (..., 4) on ``anchors`` (..., 4): the inverse of ``encode``.
+
+    dw and dh are cut at ``LARGEST_STEP``, so an untrained head cannot make an infinite box. Explained in chapter 7.
+    """
+    anchor_centre, anchor_size = _centre_size(anchors)
+    centre = anchor_centre + deltas[..., :2] * anchor_size
+    half = anchor_size * torch.exp(deltas[..., 2:].clamp(max=LARGEST_STEP)) / 2
+    return torch.cat([centre - half, centre + half], dim=-1)
+
+
+def nms(boxes, scores, labels, threshold=0.5):
+    """Greedy non-maximum suppression within each class: indices of the boxes kept, best score first.
+
+    ``boxes`` (N, 4), ``scores`` (N,), ``labels`` (N,) int64. A box goes when a kept box of its class with a higher
+    score overlaps it by more than ``threshold`` IoU. Ties keep their order. Explained in chapter 7.
+
+    "Kept" is a fixed point: a box is kept unless a better *kept* box covers it. Starting from "all kept" and applying
+    that rule settles the i-th best box after at most i rounds, and in practice all of them after three or four.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    better = torch.ones(len(order), len(order), dtype=torch.bool, device=boxes.device).triu(1)
+    same_class = labels[order, None] == labels[order]
+    covers = (iou(boxes[order], boxes[order]) > threshold) & same_class & better
+    kept = torch.ones_like(order, dtype=torch.bool)
+    while True:
+        updated = ~(covers & kept[:, None]).any(dim=0)
+        if torch.equal(updated, kept):
+            return order[kept]
+        kept = updated

@@ -1,0 +1,80 @@
+"""Average precision by the COCO rules, computed by the COCO library itself (chapter 10)."""
+
+import contextlib
+import io
+
+import torch
+
+from focalbook.scenes import TEST, Scenes, render
+
+
+def average_precision(detections, scenes, classes):
+    """COCO AP of detections against the scenes they were made on.
+
+    ``detections``: a list of B ``Detections``. ``scenes``: the ``Scenes``, B of them. ``classes``: their names.
+    Returns a dict: "AP" (mean over IoU .50 to .95 in steps of .05), "AP50", "AP75", all means over the classes, in
+    [0, 1]; and "by class", a dict from each name to its AP. A class with no object in these scenes has AP NaN and is
+    left out of the means, as in COCO.
+
+    Raises ``ValueError`` when the two lengths differ. Computed by pycocotools with at most 100 detections an image.
+    Explained in chapter 10.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if len(detections) != len(scenes.labels):
+        raise ValueError(f"need one entry of detections for each scene, got {len(detections)} for {len(scenes.labels)}")
+    truth, found = COCO(), COCO()
+    base = dict(
+        images=[dict(id=image) for image in range(len(detections))],
+        categories=[dict(id=label, name=name) for label, name in enumerate(classes)],
+    )
+    truth.dataset = dict(base, annotations=_annotations((boxes, labels) for _, boxes, labels in zip(*scenes)))
+    found.dataset = dict(base, annotations=_annotations((d.boxes, d.labels, d.scores) for d in detections))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        found.createIndex()
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+    # (IoU thresholds, 101 recalls, classes) at all areas and 100 detections; -1 marks a class without objects
+    precision = torch.from_numpy(evaluation.eval["precision"])[:, :, :, 0, -1]
+    precision = torch.where(precision < 0, torch.nan, precision)
+    return {
+        "AP": precision.nanmean().item(),
+        "AP50": precision[0].nanmean().item(),
+        "AP75": precision[5].nanmean().item(),
+        "by class": {name: precision[:, :, label].nanmean().item() for label, name in enumerate(classes)},
+    }
+
+
+def _annotations(images):
+    """COCO's rows, corner and size, from (boxes, labels) or (boxes, labels, scores) of each image without padding."""
+    rows = []
+    for image, values in enumerate(images):
+        for (x1, y1, x2, y2), label, *score in zip(*(value.tolist() for value in values)):
+            if label >= 0:
+                width, height = x2 - x1, y2 - y1
+                row = dict(id=len(rows) + 1, image_id=image, category_id=label, bbox=[x1, y1, width, height])
+                rows.append(dict(row, area=width * height, iscrowd=0, **({"score": score[0]} if score else {})))
+    return rows
+
+
+def detect_scenes(model, count, settings, seed=TEST, batch=32):
+    """Run ``model`` on the first ``count`` scenes of a collection: (list of ``Detections``, ``Scenes``), on its device.
+
+    ``settings``: the ``SceneSettings``. ``seed``: the collection, ``TEST`` unless one is choosing. Explained in
+    chapter 10.
+    """
+    weight = model.stem[0].weight
+    detections, parts = [], []
+    for first in range(0, count, batch):
+        part = render(range(first, min(count, first + batch)), seed, settings, weight.device, weight.dtype)
+        detections += model.detect(part.images)
+        parts.append(part)
+    return detections, Scenes(*map(torch.cat, zip(*parts)))
+
+
+def evaluate(model, count, settings, seed=TEST):
+    """COCO AP of ``model`` on the first ``count`` scenes of a collection: ``average_precision``'s dict (chapter 10)."""
+    return average_precision(*detect_scenes(model, count, settings, seed), settings.classes)

@@ -1,0 +1,60 @@
+"""Who owns the loss, and who owns the gradient: positives, hard negatives or easy negatives (chapters 1 and 5)."""
+
+import torch
+
+from focalbook.losses import sigmoid_focal_loss
+
+GROUPS = ("positives", "hard negatives", "easy negatives")
+"""The three groups of examples. A negative is easy when it is well classified, p_t > 0.5, and hard otherwise."""
+
+
+def loss_and_gradient(logits, targets, alpha=0.25, gamma=2.0):
+    """Loss of each example, and the size of its gradient in the logit (dL/dx without its sign): two float64 tensors of
+    the logits' shape.
+
+    ``logits``: floating tensor. ``targets``: 0 or 1, same shape. ``alpha``, ``gamma``, errors: as in
+    ``sigmoid_focal_loss``. In float64, because a share is a ratio of sums of very small numbers. Explained in
+    chapter 5.
+    """
+    logits = logits.detach().double().requires_grad_()
+    loss = sigmoid_focal_loss(logits, targets.double(), alpha, gamma)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    return loss.detach(), gradient.abs()
+
+
+def group_of(logits, targets):
+    """Index into ``GROUPS`` of every example, int64, same shape as ``logits``. Explained in chapter 5."""
+    easy = (logits < 0).long()  # for a negative, p_t = 1 - p > 0.5 means x < 0
+    return torch.where(targets > 0, 0, 1 + easy)
+
+
+def shares(values, groups):
+    """Share of each of the ``GROUPS`` in the sum of ``values`` (any shape, at least 0), ``groups`` from ``group_of``.
+
+    Returns a dict from group name to a float in [0, 1]; the shares add up to 1. Raises ``ValueError`` if the sum is
+    not positive. Explained in chapter 5.
+    """
+    total = values.sum()
+    if not total > 0:
+        raise ValueError(f"values must have a positive sum to take shares of, got {total.item():g}")
+    return {name: (values[groups == number].sum() / total).item() for number, name in enumerate(GROUPS)}
+
+
+def cumulative_share(values):
+    """The paper's figure 4: sorted from small to large, summed up, divided by the total.
+
+    ``values``: N numbers, at least 0, any shape. Returns N float64 numbers rising to 1: entry k is the share that the
+    k + 1 smallest own. Explained in chapter 5.
+    """
+    sums = values.double().flatten().sort().values.cumsum(0)
+    return sums / sums[-1]
+
+
+def foreground_per_level(labels, level_sizes):
+    """Foreground, background and ignored anchors on each pyramid level of a batch (chapter 1).
+
+    ``labels`` (B, A) int64 from ``matching.match``. ``level_sizes``: anchors on each level, adding up to A. Returns
+    int64 (levels, 3), counted over the batch.
+    """
+    levels = labels.split(list(level_sizes), dim=1)
+    return torch.stack([torch.stack([(x >= 0).sum(), (x == -1).sum(), (x == -2).sum()]) for x in levels])

@@ -1,0 +1,138 @@
+"""The style of the figures, and scenes with boxes. Needs matplotlib."""
+
+import matplotlib.pyplot as plt
+
+COLOURS = {"cross-entropy": "#c8641e", "balanced cross-entropy": "#8a6bd1", "focal loss": "#0f8f8c"}
+"""One colour a loss, in every figure; told apart in grey and with colour blindness, readable on white and on black."""
+
+INK = "#7a7f87"
+"""Axes and text: a grey that is readable on a white page and on a dark one."""
+
+BOX_COLOURS = ("#ffd23f", "#4cc9f0", "#ff70a6")
+"""One colour a class for boxes drawn over a scene."""
+
+
+def use_style():
+    """Set the book's figure style; in a notebook, also ask for SVG with stable bytes. Call it once, at the top."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7, 3.6),
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "axes.titlecolor": INK,
+            "axes.titlesize": 11,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=list(COLOURS.values()) + [INK]),
+            "axes.grid": True,
+            "grid.color": INK,
+            "grid.alpha": 0.2,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "legend.frameon": False,
+            "legend.labelcolor": INK,
+            "lines.linewidth": 2,
+            "font.size": 10,
+            "image.interpolation": "none",
+            "savefig.facecolor": "none",
+            "svg.fonttype": "path",
+            "svg.hashsalt": "focalbook",
+        }
+    )
+    try:
+        get_ipython()
+    except NameError:
+        return
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):
+    """Draw one scene and boxes on it.
+
+    ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels``: N class indices, colouring the boxes; an
+    entry of -1 is padding and is left out. ``texts``: N short strings, written above the boxes. ``style``: the line.
+    """
+    axes.imshow(image.float().permute(1, 2, 0).cpu().numpy(), extent=(0, image.shape[2], image.shape[1], 0))
+    axes.set_axis_off()
+    if len(boxes):
+        _draw_boxes(axes, boxes.tolist(), [0] * len(boxes) if labels is None else labels.tolist(), texts, style)
+
+
+def _draw_boxes(axes, boxes, labels, texts=None, style="-"):
+    for number, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels)):
+        if label < 0:
+            continue
+        colour = BOX_COLOURS[label % len(BOX_COLOURS)]
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.5, ls=style))
+        if texts is not None:
+            axes.text(x1, y1 - 1, texts[number], color=colour, fontsize=7, va="bottom")
+
+
+def draw_boxes(axes, boxes, colour=INK, style="-", width=1.5):
+    """Draw the outlines of ``boxes`` (N, 4), in pixels, all in one colour and one line ``style`` of this ``width``."""
+    for x1, y1, x2, y2 in boxes.tolist():
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=width, ls=style))
+
+
+def show_retinanet(axes, image, stem, stages, levels, heads):
+    """Draw a RetinaNet's parts as boxes, joined by arrows: backbone, pyramid and subnets from left to right.
+
+    ``image``, ``stem``: shapes (channels, rows, columns). ``stages``, ``levels``: one such shape a pyramid level, fine
+    to coarse. ``heads``: texts, one a subnet; every subnet reads all levels.
+    """
+    top = len(levels) - 1
+    axes.set(xlim=(-0.1, 8.6), ylim=(-2.4, top + 0.75))
+    axes.set_axis_off()
+
+    def box(x, y, text, width=2.1, height=0.6):
+        axes.add_patch(plt.Rectangle((x, y - height / 2), width, height, fc=INK + "20", ec=INK, lw=1.2))
+        axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=8.5)
+
+    def arrow(start, end, style="-|>"):
+        axes.annotate("", end, start, arrowprops=dict(arrowstyle=style, color=INK, lw=1, shrinkA=0, shrinkB=0))
+
+    def sized(name, shape):
+        return f"{name}\n" + " × ".join(map(str, shape))
+
+    for x, text in ((1.05, "backbone"), (4.05, "feature pyramid"), (7.25, "shared subnets")):
+        axes.text(x, top + 0.45, text, ha="center", va="bottom", fontweight="bold")
+    box(0, -2, sized("image", image))
+    box(0, -1, sized("stem", stem))
+    for y in range(-2, top):
+        arrow((1.05, y + 0.3), (1.05, y + 0.7))
+    for level, (stage, pyramid) in enumerate(zip(stages, levels)):
+        box(0, level, sized(f"stage {level + 1}", stage))
+        box(3, level, sized(f"level {level + 1}", pyramid))
+        arrow((2.1, level), (3, level))
+        arrow((5.1, level), (5.5, level), "-")
+        if level:
+            arrow((4.05, level - 0.3), (4.05, level - 0.7))
+    arrow((5.5, 0), (5.5, top), "-")
+    for number, text in enumerate(heads):
+        y = top - (number + 0.5) * top / len(heads)
+        arrow((5.5, y), (6, y))
+        box(6, y, text, width=2.5, height=0.8)
+
+def show_truth_and_detections(axes, image, boxes, labels, detections, score=0.3):
+    """Draw one scene, its ground truth dashed in white, and the ``Detections`` above ``score`` with their scores."""
+    show_scene(axes, image)
+    for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist()):
+        if label >= 0:
+            axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec="white", lw=1, ls="--"))
+    kept = detections.scores > score
+    scores = [f"{value:.2f}" for value in detections.scores[kept].tolist()]
+    _draw_boxes(axes, detections.boxes[kept].tolist(), detections.labels[kept].tolist(), scores)
+
+
+def show_difference(axes, row, values, interval, colour):
+    """Draw differences as points on a ``row``, their mean with an ``interval`` (low, high), and the line at zero."""
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.45, markersize=5)
+    axes.hlines(row + 0.2, *interval, color=colour, linewidth=3)
+    axes.plot(sum(values) / len(values), row + 0.2, "D", color=colour, markersize=7)

@@ -1,0 +1,172 @@
+"""A small RetinaNet: residual backbone, feature pyramid, two subnets shared over the levels (chapter 8).
+
+The layout is the paper's (Lin et al. 2017, section 4), scaled down to train on a laptop. Two things differ on purpose:
+group normalisation, because batches are small, and SiLU for ReLU, because with a smooth activation training is not
+chaotic and its digits are the same on another machine (chapter 9).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from focalbook.anchors import AnchorSettings, make_anchors, places_per_level
+from focalbook.boxes import decode, nms
+
+
+def convolution(inputs, outputs, stride=1):
+    """3 x 3 convolution, group normalisation (8 channels a group), SiLU (chapter 8)."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        nn.GroupNorm(max(1, outputs // 8), outputs),
+        nn.SiLU(),
+    )
+
+
+class Residual(nn.Module):
+    """Two convolutions and a shortcut (He et al. 2016): (B, inputs, H, W) -> (B, outputs, H / 2, W / 2).
+
+    Explained in chapter 8.
+    """
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.first = convolution(inputs, outputs, stride=2)
+        self.second = convolution(outputs, outputs)
+
+    def forward(self, x):
+        """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2)."""
+        x = self.first(x)
+        return x + self.second(x)
+
+
+class FeaturePyramid(nn.Module):
+    """Top-down pyramid (Lin et al. 2017a): maps of every level, each with ``channels`` channels and a view of all
+    that lies above it (chapter 8)."""
+
+    def __init__(self, widths, channels):
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
+        self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in widths)
+
+    def forward(self, maps):
+        """Maps (B, width, H, W), fine to coarse -> as many maps (B, channels, H, W)."""
+        maps = [lateral(x) for lateral, x in zip(self.lateral, maps)]
+        for level in range(len(maps) - 2, -1, -1):
+            maps[level] = maps[level] + F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")
+        return [smooth(x) for smooth, x in zip(self.smooth, maps)]
+
+
+class Subnet(nn.Module):
+    """One head, shared over the levels: ``depth`` convolutions, then ``values`` numbers for each anchor of a place.
+
+    Explained in chapter 8.
+    """
+
+    def __init__(self, channels, depth, per_place, values):
+        super().__init__()
+        self.tower = nn.Sequential(*(convolution(channels, channels) for _ in range(depth)))
+        self.output = nn.Conv2d(channels, per_place * values, 3, padding=1)
+        self.values = values
+
+    def forward(self, maps):
+        """Maps (B, channels, H, W) of all levels -> (B, A, values), in the order of the anchors."""
+        outputs = [self.output(self.tower(x)) for x in maps]
+        # (B, per_place * values, H, W) -> (B, H * W * per_place, values): the order of the anchors
+        flat = [x.permute(0, 2, 3, 1).reshape(len(x), -1, self.values) for x in outputs]
+        return torch.cat(flat, dim=1)
+
+
+class Detections(NamedTuple):
+    """Of one image, best first: ``boxes`` (N, 4) in pixels, ``scores`` (N,) in [0, 1], ``labels`` (N,) int64.
+
+    Explained in chapter 8.
+    """
+
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    labels: torch.Tensor
+
+
+def prior_bias(prior):
+    """The logit of a probability, b = -ln((1 - pi) / pi): with this bias every anchor starts at p = pi.
+
+    Raises ``ValueError`` unless 0 < prior < 1. Lin et al. 2017, section 4.1. Explained in chapter 8.
+    """
+    if not 0 < prior < 1:
+        raise ValueError(f"prior must lie strictly between 0 and 1, got {prior}")
+    return -math.log((1 - prior) / prior)
+
+
+class RetinaNet(nn.Module):
+    """A one-stage detector: logits and box deltas for every anchor of an image, in one pass.
+
+    ``classes``: number of classes. ``image_size``: side of the square images in pixels. ``anchors``: the grid, an
+    ``AnchorSettings`` whose strides are 4, 8, 16, ... ``channels``: width of the pyramid and the subnets. ``depth``:
+    convolutions in a subnet before its output. ``prior``: probability pi of foreground before training.
+    ``generator``: a CPU ``torch.Generator`` that draws all initial weights; the same weights on every device.
+
+    Explained in chapter 8.
+    """
+
+    def __init__(self, classes, image_size, anchors=AnchorSettings(), channels=24, depth=1, prior=0.01, generator=None):
+        super().__init__()
+        if any(stride != 4 * 2**level for level, stride in enumerate(anchors.strides)):
+            raise ValueError(f"strides must be 4, 8, 16, ... for this backbone, got {anchors.strides}")
+        widths = [16 * (level + 2) for level in range(len(anchors.strides))]
+        self.stem = convolution(3, 16, stride=2)
+        self.stages = nn.ModuleList(Residual(i, o) for i, o in zip([16] + widths, widths))
+        self.pyramid = FeaturePyramid(widths, channels)
+        self.classification = Subnet(channels, depth, anchors.per_place, classes)
+        self.regression = Subnet(channels, depth, anchors.per_place, 4)
+        self.level_sizes = [places * anchors.per_place for places in places_per_level(image_size, anchors)]
+        self.register_buffer("anchors", make_anchors(image_size, anchors), persistent=False)
+        self._initialise(prior, generator)
+
+    def _initialise(self, prior, generator):
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for subnet in (self.classification, self.regression):
+            nn.init.normal_(subnet.output.weight, std=0.01, generator=generator)
+        nn.init.constant_(self.classification.output.bias, prior_bias(prior))
+
+    def forward(self, images):
+        """``images`` (B, 3, size, size) in [0, 1] -> logits (B, A, classes) and deltas (B, A, 4)."""
+        x = self.stem(images - 0.5)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        maps = self.pyramid(maps)
+        return self.classification(maps), self.regression(maps)
+
+    @torch.no_grad()
+    def detect(self, images, score=0.05, per_level=1000, overlap=0.5, most=100):
+        """Detections of each image of a batch: a list of B ``Detections``, best score first.
+
+        As in the paper (section 4.1): of each level the ``per_level`` best scores above ``score``, decoded and cut at
+        the image's edge, then class-wise NMS at IoU ``overlap``; at most ``most`` stay. Explained in chapter 8.
+        """
+        logits, deltas = self(images)
+        side = images.shape[-1]
+        found = []
+        for image_logits, image_deltas in zip(logits.sigmoid().split(1), deltas.split(1)):
+            kept = []
+            for scores, level_deltas, anchors in zip(
+                image_logits[0].split(self.level_sizes),
+                image_deltas[0].split(self.level_sizes),
+                self.anchors.to(deltas).split(self.level_sizes),
+            ):
+                best, where = scores.flatten().topk(min(per_level, scores.numel()))
+                best, where = best[best > score], where[best > score]
+                anchor, label = where // scores.shape[1], where % scores.shape[1]
+                kept.append((decode(level_deltas[anchor], anchors[anchor]).clamp(0, side), best, label))
+            boxes, scores, labels = (torch.cat(parts) for parts in zip(*kept))
+            keep = nms(boxes, scores, labels, overlap)[:most]
+            found.append(Detections(boxes[keep], scores[keep], labels[keep]))
+        return found

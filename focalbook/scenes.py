@@ -1,0 +1,248 @@
+"""The synthetic data set: small shapes among distractors on a textured background (chapter 6).
+
+A scene is a pure function of two integers, the collection's ``seed`` and the scene's ``index``. Every random number
+is a hash of (seed, index, what it is for), computed in integers, so any scene can be rendered alone, in any order, on
+any device, and has the same pixels and the same boxes everywhere. There are no files.
+
+The image is a board of square cells and a cell holds at most one item, so items never overlap and every pixel knows
+its item without a search.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+"""Seeds of the three collections: what a model learns from, what is chosen by, and what is reported on."""
+
+# What a random number is for: the last word of its hash.
+_ORDER, _KIND, _WIDTH, _HEIGHT, _X, _Y, _COLOUR, _CONTRAST, _COUNT, _COARSE, _FINE, _NOISE = range(12)
+
+
+def _disc(u, v):
+    return torch.sqrt(u * u + v * v) - 1
+
+
+def _square(u, v):
+    return torch.maximum(u.abs(), v.abs()) - 1
+
+
+def _triangle(u, v):
+    return torch.maximum(v - 1, (2 * u.abs() - v - 1) / 5**0.5)
+
+
+def _ring(u, v):
+    return (torch.sqrt(u * u + v * v) - 0.75).abs() - 0.25
+
+
+def _cross(u, v):
+    u, v = u.abs(), v.abs()
+    return torch.minimum(torch.maximum(u - 1, v - 0.3), torch.maximum(u - 0.3, v - 1))
+
+
+def _diamond(u, v):
+    return (u.abs() + v.abs() - 1) / 2**0.5
+
+
+SHAPES = {"disc": _disc, "square": _square, "triangle": _triangle, "ring": _ring, "cross": _cross, "diamond": _diamond}
+"""Signed distance to each shape's edge, negative inside, in a frame where the shape's box is [-1, 1] x [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """What a scene holds. The defaults are the book's severe setting: fewer than 1 anchor in 300 is foreground.
+
+    ``size``: side of the square image in pixels; ``cell``: side of a cell in pixels, a divisor of ``size``.
+    ``objects``: fewest and most objects in a scene. ``distractors``: shapes of no class in a scene.
+    ``extent``: smallest and largest half side of an item's box in pixels, drawn for width and height apart.
+    ``classes``: names from ``SHAPES``; the shapes left over serve as distractors.
+    ``contrast``: least and most distance of an item's colour from mid-grey, in each channel, at most 0.5.
+    ``clutter``: amplitude of the background's texture; ``noise``: amplitude of the pixel noise, both in [0, 1].
+
+    Raises ``ValueError`` for a setting that no scene can meet. Explained in chapter 6.
+    """
+
+    size: int = 96
+    cell: int = 24
+    objects: tuple[int, int] = (1, 1)
+    distractors: int = 6
+    extent: tuple[float, float] = (5.0, 10.0)
+    classes: tuple[str, ...] = ("disc", "square", "triangle")
+    contrast: tuple[float, float] = (0.15, 0.4)
+    clutter: float = 0.25
+    noise: float = 0.15
+
+    def __post_init__(self):
+        def require(holds, message):
+            if not holds:
+                raise ValueError(message)
+
+        require(self.cell >= 8, f"cell must be at least 8 pixels, got {self.cell}")
+        require(
+            self.size >= self.cell and self.size % self.cell == 0,
+            f"size must be a multiple of cell ({self.cell}), got {self.size}",
+        )
+        few, most = self.objects
+        require(0 <= few <= most, f"objects must be (fewest, most) with 0 <= fewest <= most, got {self.objects}")
+        require(self.distractors >= 0, f"distractors must be at least 0, got {self.distractors}")
+        require(
+            most + self.distractors <= self.cells,
+            f"objects and distractors must fit in {self.cells} cells, got {most} + {self.distractors}",
+        )
+        small, large = self.extent
+        require(
+            1 <= small <= large <= self.cell / 2 - 1,
+            f"extent must be (smallest, largest) between 1 and cell / 2 - 1 = {self.cell / 2 - 1:g}, got {self.extent}",
+        )
+        require(len(set(self.classes)) == len(self.classes) > 0, f"classes must be distinct names, got {self.classes}")
+        for name in self.classes:
+            require(name in SHAPES, f"classes must come from {', '.join(SHAPES)}, got {name!r}")
+        require(self.distractors == 0 or self.distractor_shapes, "classes must leave a shape for the distractors")
+        low, high = self.contrast
+        require(0 <= low <= high <= 0.5, f"contrast must be (least, most) within 0 and 0.5, got {self.contrast}")
+        for name in ("clutter", "noise"):
+            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}")
+
+    @property
+    def cells(self):
+        """Number of cells on the board."""
+        return (self.size // self.cell) ** 2
+
+    @property
+    def distractor_shapes(self):
+        """Names of the shapes that belong to no class."""
+        return tuple(name for name in SHAPES if name not in self.classes)
+
+
+class Scenes(NamedTuple):
+    """A batch of B scenes; M is the most objects that a scene may hold.
+
+    ``images``: (B, 3, size, size), values in [0, 1]. ``boxes``: (B, M, 4) float64, corners x1, y1, x2, y2 in pixels.
+    ``labels``: (B, M) int64, the class index, or -1 in a padding row (whose box is zero). Explained in chapter 6.
+    """
+
+    images: torch.Tensor
+    boxes: torch.Tensor
+    labels: torch.Tensor
+
+
+def _mix(x):
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014) on int64, whose products wrap; >> needs its sign cut."""
+    x = (x ^ ((x >> 30) & (2**34 - 1))) * (0xBF58476D1CE4E5B9 - 2**64)
+    x = (x ^ ((x >> 27) & (2**37 - 1))) * (0x94D049BB133111EB - 2**64)
+    return x ^ ((x >> 31) & (2**33 - 1))
+
+
+def _bits(scene, purpose, shape):
+    """Sixty-four random bits a position, int64: hash of (scene, purpose, position). (B,) int64 -> (B, *shape)."""
+    golden = 0x9E3779B97F4A7C15 - 2**64
+    stream = _mix(scene + purpose + 1)
+    position = torch.arange(1, 1 + torch.Size(shape).numel(), device=scene.device)
+    return _mix(stream[:, None] + position * golden).view(-1, *shape)
+
+
+def _uniform(scene, purpose, shape):
+    """Numbers in [0, 1) with 53 bits, float64, (B, *shape)."""
+    return ((_bits(scene, purpose, shape) >> 11) & (2**53 - 1)).double() * 2.0**-53
+
+
+def _pixel_noise(scene, size):
+    """Numbers in [-1, 1), (B, 3, size, size) float64: one hash a pixel, 21 of its bits a channel."""
+    bits = _bits(scene, _NOISE, (1, size, size))
+    channels = torch.cat([bits >> shift for shift in (0, 21, 42)], dim=1) & (2**21 - 1)
+    return channels.double() * 2.0**-20 - 1
+
+
+def _texture(scene, settings):
+    """Value noise in two octaves, (B, 3, size, size), about 0 with amplitude ``clutter``."""
+    cells = settings.size // settings.cell
+    coarse = _uniform(scene, _COARSE, (3, cells + 1, cells + 1))
+    fine = _uniform(scene, _FINE, (3, 4 * cells + 1, 4 * cells + 1))
+    sizes = dict(size=(settings.size, settings.size), mode="bilinear", align_corners=True)
+    octaves = F.interpolate(coarse, **sizes) + F.interpolate(fine, **sizes) - 1
+    return settings.clutter * octaves
+
+
+def _items(scene, settings):
+    """Who lies in which cell. All (B, cells): shape index or -1, half width, half height, centre x, centre y (pixels);
+    ``order`` (B, cells), the cells in random order, objects first, then distractors; ``count`` (B, 1), the objects."""
+    names = tuple(SHAPES)
+    n = settings.cells
+    order = _uniform(scene, _ORDER, (n,)).argsort(dim=1, stable=True)
+    rank = order.argsort(dim=1)
+    few, most = settings.objects
+    count = few + (_uniform(scene, _COUNT, (1,)) * (most - few + 1)).long()
+
+    def shapes(group):
+        index = torch.tensor([names.index(name) for name in group], device=scene.device)
+        return index[(_uniform(scene, _KIND, (n,)) * len(group)).long()]
+
+    kind = torch.full_like(order, -1)
+    if settings.distractors:
+        kind = torch.where(rank < count + settings.distractors, shapes(settings.distractor_shapes), kind)
+    kind = torch.where(rank < count, shapes(settings.classes), kind)
+
+    small, large = settings.extent
+    half_width = small + (large - small) * _uniform(scene, _WIDTH, (n,))
+    half_height = small + (large - small) * _uniform(scene, _HEIGHT, (n,))
+    cell = torch.arange(n, device=scene.device)
+    side = settings.size // settings.cell
+    # Half a pixel of room on each side keeps the soft edge inside the cell.
+    room_x, room_y = settings.cell - 1 - 2 * half_width, settings.cell - 1 - 2 * half_height
+    x = (cell % side) * settings.cell + 0.5 + half_width + room_x * _uniform(scene, _X, (n,))
+    y = (cell // side) * settings.cell + 0.5 + half_height + room_y * _uniform(scene, _Y, (n,))
+    return kind, half_width, half_height, x, y, order, count
+
+
+def _per_pixel(values, settings):
+    """Spread one value a cell, (B, cells, ...), over its pixels: (B, ..., size, size)."""
+    side = settings.size // settings.cell
+    board = values.view(len(values), side, side, -1).permute(0, 3, 1, 2)
+    pixels = board.repeat_interleave(settings.cell, 2).repeat_interleave(settings.cell, 3)
+    return pixels if values.dim() == 3 else pixels[:, 0]
+
+
+def render(indices, seed=TRAIN, settings=SceneSettings(), device="cpu", dtype=torch.float32):
+    """Render the scenes with these indices as one batch, on this device.
+
+    ``indices``: int, sequence or 1-d tensor of B ints, each at least 0. ``seed``: int, which collection (``TRAIN``,
+    ``VALIDATION``, ``TEST``, or another). ``settings``: a ``SceneSettings``. Returns ``Scenes`` on ``device``, the
+    images in ``dtype``. All is computed in float64 and only then cast; CPU and CUDA agree to 1e-9.
+
+    Raises ``ValueError`` for a negative index or indices of another shape. Explained in chapter 6.
+    """
+    indices = torch.as_tensor(indices, device=device).long()
+    if indices.dim() > 1 or (indices < 0).any():
+        raise ValueError(f"indices must be a list of integers that are at least 0, got {indices.tolist()}")
+    scene = _mix(_mix(torch.tensor(seed, device=device)) + indices.view(-1))
+    kind, half_width, half_height, x, y, order, count = _items(scene, settings)
+
+    pixel = torch.arange(settings.size, device=device).double() + 0.5
+    half = torch.minimum(half_width, half_height)
+    per_pixel = [_per_pixel(value, settings) for value in (kind, half_width, half_height, x, y, half)]
+    kind_at, width_at, height_at, x_at, y_at, half_at = per_pixel
+    u = (pixel - x_at) / width_at
+    v = (pixel[:, None] - y_at) / height_at
+    distance = torch.ones_like(u)
+    for number, shape in enumerate(SHAPES.values()):
+        distance = torch.where(kind_at == number, shape(u, v), distance)
+    cover = (0.5 - distance * half_at).clamp(0, 1)[:, None]  # the share of the pixel inside, to first order
+
+    sign = torch.where(_uniform(scene, _COLOUR, (settings.cells, 3)) < 0.5, -1.0, 1.0)
+    low, high = settings.contrast
+    colour = 0.5 + sign * (low + (high - low) * _uniform(scene, _CONTRAST, (settings.cells, 3)))
+    ground = 0.5 + _texture(scene, settings)
+    images = ground * (1 - cover) + _per_pixel(colour, settings) * cover
+    images = images + settings.noise * _pixel_noise(scene, settings.size)
+
+    first = order[:, : settings.objects[1]]
+    present = torch.arange(settings.objects[1], device=device) < count
+    corners = torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
+    boxes = corners.gather(1, first[..., None].expand(-1, -1, 4)) * present[..., None]
+    class_of = torch.tensor(
+        [settings.classes.index(name) if name in settings.classes else -1 for name in SHAPES], device=device
+    )
+    labels = torch.where(present, class_of[kind.gather(1, first)], -1)
+    return Scenes(images.clamp(0, 1).to(dtype), boxes, labels)
