@@ -1,0 +1,9 @@
+# Each command makes .venv and installs what it needs on first use. Without make: python3 tasks.py COMMAND
+PYTHON ?= python3
+PORT ?= 8000
+
+.PHONY: help book serve lab test run evidence clean
+help book lab test run evidence clean:
+	@$(PYTHON) tasks.py $@
+serve:
+	@$(PYTHON) tasks.py serve $(PORT)

@@ -1,0 +1,98 @@
+"""The commands: what goes wrong on a newcomer's machine is said in one line with its cure."""
+
+import collections
+import errno
+import shutil
+import socket
+import sys
+
+import pytest
+
+import tasks
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A project folder where nothing is installed, and no program is run."""
+    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setattr(tasks, "ROOT", tmp_path)
+    monkeypatch.setattr(tasks, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(tasks, "BIN", tmp_path / ".venv" / "bin")
+    monkeypatch.setattr(tasks.subprocess, "call", lambda *a, **k: pytest.fail("a program was run"))
+    return tmp_path
+
+
+def message(call, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        call(*arguments)
+    text = str(stop.value)
+    assert text.startswith("focalbook: ") and "\n" not in text
+    return text
+
+
+def test_an_old_python_is_told_which_one_it_needs(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    assert "3.11 or newer, this is 3.10: make PYTHON=" in message(tasks.main, ["book"])
+
+
+def test_a_missing_venv_module_names_the_package_to_install(fresh, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    assert "apt install python3-venv" in message(tasks.install)
+
+
+def test_too_little_disk_is_said_before_anything_is_installed(fresh, monkeypatch):
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 5e8))
+    assert "0.5 GB are free: make room" in message(tasks.install)
+    assert not (fresh / ".venv").exists()
+
+
+def test_a_disk_that_fills_up_on_the_way_is_one_line(fresh, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setitem(tasks.COMMANDS, "book", full)
+    assert "the disk is full" in message(tasks.main, ["book"])
+
+
+def test_a_failed_installation_is_not_taken_for_a_done_one(fresh, monkeypatch):
+    (fresh / ".venv" / "bin").mkdir(parents=True)
+    monkeypatch.setattr(tasks.subprocess, "call", lambda command, **k: int("install" in command))
+    assert "the installation failed" in message(tasks.install)
+    assert not list((fresh / ".venv").glob("installed*"))
+
+
+def test_a_finished_installation_is_not_repeated_until_the_requirements_change(fresh, monkeypatch):
+    calls = []
+    (fresh / ".venv" / "bin").mkdir(parents=True)
+    monkeypatch.setattr(tasks.subprocess, "call", lambda command, **k: calls.append(command) or 0)
+    tasks.install()
+    made = len(calls)
+    tasks.install()
+    assert len(calls) == made > 0
+    (fresh / "requirements.txt").write_text("numpy\n")
+    tasks.install()
+    assert len(calls) > made
+
+
+def test_a_port_in_use_is_named_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(tasks, "book", lambda: None)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} is in use" in message(tasks.serve, str(port))
+
+
+def test_a_port_that_is_no_number_is_named(monkeypatch):
+    monkeypatch.setattr(tasks, "book", lambda: None)
+    assert "got eighty" in message(tasks.serve, "eighty")
+
+
+def test_an_unknown_command_shows_the_list_and_fails(capsys):
+    with pytest.raises(SystemExit) as stop:
+        tasks.main(["bok"])
+    assert stop.value.code == 2
+    shown = capsys.readouterr().out
+    assert all(f"\n{name} " in shown for name in tasks.COMMANDS)

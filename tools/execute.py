@@ -1,0 +1,70 @@
+"""Re-execute the notebooks and store their outputs: the same bytes when nothing has changed.
+
+    python tools/execute.py            every notebook of the book
+    python tools/execute.py 04         those whose name starts so
+
+Nothing that changes from run to run is stored: no timings, no versions, no order of stream pieces. A notebook that
+fails, or writes to stderr, keeps its stored outputs; the exit status is then 1.
+"""
+
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def execute(path):
+    """Execute one notebook and store it; return what to say of it, and whether that is good."""
+    before = path.read_text("utf-8")
+    notebook = nbformat.reads(before, as_version=4)
+    client = NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=1200,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        return f"{path.name}: not stored, a cell failed\n{error}", False
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for number, cell in enumerate(notebook.cells, start=1):
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                return f"{path.name}: not stored, cell {number} writes to stderr:\n{output.text}", False
+    after = nbformat.writes(notebook) + "\n"
+    if after == before:
+        return f"{path.name}: unchanged", True
+    beside = path.with_suffix(".part")
+    beside.write_text(after, "utf-8")
+    os.replace(beside, path)
+    return f"{path.name}: stored new outputs", True
+
+
+def main(prefixes):
+    paths = [p for p in sorted(BOOK.glob("*.ipynb")) if not prefixes or p.name.startswith(tuple(prefixes))]
+    if not paths:
+        print(f"no notebook in {BOOK} starts with {' or '.join(prefixes)}")
+        return 1
+    good = True
+    with ProcessPoolExecutor(min(len(paths), os.cpu_count())) as pool:
+        for message, fine in pool.map(execute, paths):
+            print(message, flush=True)
+            good &= fine
+    return int(not good)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
