@@ -1,21 +1,22 @@
 """The shared module of the focal loss book: one idea a file, each imported by the chapter that explains it.
 
-===============  ====================================================  ==========
-module           idea                                                  chapter
-===============  ====================================================  ==========
-``losses``       cross-entropy, balanced cross-entropy, focal loss     2, 3, 4
-``imbalance``    who owns the loss and the gradient                    1, 5
-``scenes``       the synthetic data set                                6
-``boxes``        IoU, box coding, non-maximum suppression              7
-``anchors``      the grid of candidate boxes                           7
-``matching``     which anchor answers for which object                 7
-``retinanet``    backbone, feature pyramid, heads, prior, detections   8
-``training``     targets, the training loss, the training loop         8, 9
-``reproducibility`` whether the digits of a training hold            9
-``evaluation``   average precision by the COCO rules                   10
-``experiments``  recorded runs, and replaying them                     11
-``plots``        the style of the figures, and scenes with boxes       all
-===============  ====================================================  ==========
+===================  ===================================================  =======
+module               idea                                                 chapter
+===================  ===================================================  =======
+``losses``           cross-entropy, balanced cross-entropy, focal loss    2, 3, 4
+``imbalance``        who owns the loss and the gradient                   1, 5
+``scenes``           the synthetic data set                               6
+``boxes``            IoU, box coding, non-maximum suppression             7
+``anchors``          the grid of candidate boxes                          7
+``matching``         which anchor answers for which object                7
+``retinanet``        backbone, feature pyramid, heads, prior, detections  8
+``training``         targets, the training loss, the training loop        8, 9
+``reproducibility``  whether the digits of a training hold                9
+``evaluation``       average precision by the COCO rules                  10
+``experiments``      recorded runs, and replaying them                    11
+``plots``            the style of the figures, and scenes with boxes      all
+``prose``            numbers in prose, bound to computed values           all
+===================  ===================================================  =======
 
 Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm and the COCO library are imported where they
 are used.

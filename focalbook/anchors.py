@@ -1,5 +1,6 @@
 """Anchors: the dense grid of candidate boxes that a one-stage detector scores (chapters 1 and 7)."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,9 +24,9 @@ class AnchorSettings:
     def __post_init__(self):
         for name in ("strides", "scales", "ratios"):
             values = getattr(self, name)
-            if not values or min(values) <= 0:
+            if not values or not all(0 < value < math.inf for value in values):
                 raise ValueError(f"{name} must be positive numbers, at least one, got {values}")
-        if self.base <= 0:
+        if not 0 < self.base < math.inf:
             raise ValueError(f"base must be positive, got {self.base}")
 
     @property

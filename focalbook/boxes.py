@@ -20,7 +20,8 @@ def area(boxes):
 def iou(a, b):
     """Intersection over union of every box in ``a`` with every box in ``b``: (..., N, 4), (..., M, 4) -> (..., N, M).
 
-    Values in [0, 1]. Two boxes without area have IoU 0, not NaN, so that padding rows are harmless (chapter 7).
+    Floating tensors; values in [0, 1]. Two boxes without area have IoU 0, not NaN, so that padding rows are harmless.
+    Explained in chapter 7.
     """
     low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
     high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])

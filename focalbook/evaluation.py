@@ -63,9 +63,11 @@ def _annotations(images):
 def detect_scenes(model, count, settings, seed=TEST, batch=32):
     """Run ``model`` on the first ``count`` scenes of a collection: (list of ``Detections``, ``Scenes``), on its device.
 
-    ``settings``: the ``SceneSettings``. ``seed``: the collection, ``TEST`` unless one is choosing. Explained in
-    chapter 10.
+    ``settings``: the ``SceneSettings``. ``seed``: the collection, ``TEST`` unless one is choosing. Raises
+    ``ValueError`` for a count below 1. Explained in chapter 10.
     """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
     weight = model.stem[0].weight
     detections, parts = [], []
     for first in range(0, count, batch):

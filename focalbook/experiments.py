@@ -147,9 +147,13 @@ def path_of(study, loss, lr, seed):
     return RECORDS / study.replace(" ", "-") / f"{loss.replace(' ', '-')}-lr{lr:g}-seed{seed}.json"
 
 
+def _place(record):
+    return path_of(record["study"], record["loss"], record["settings"]["lr"], record["seed"])
+
+
 def save(record):
     """Write a record beside its place, then rename: never half a file (chapter 11)."""
-    path = path_of(record["study"], record["loss"], record["settings"]["lr"], record["seed"])
+    path = _place(record)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
@@ -165,7 +169,7 @@ def load(study, loss, lr, seed):
         raise FileNotFoundError(f"there is no record {path}: {cure}")
     try:
         record = json.loads(path.read_text("utf-8"))
-        intact = record["checksum"] == _checksum(record)
+        intact = record["checksum"] == _checksum(record) and _place(record) == path  # nor another run's, renamed
     except (ValueError, KeyError, TypeError, AttributeError):
         intact = False
     if not intact:

@@ -24,7 +24,8 @@ def match(anchors, boxes, labels, foreground=0.5, background=0.4):
     ``anchors`` (A, 4), ``boxes`` (B, M, 4) in pixels, ``labels`` (B, M) int64 with -1 in padding rows. An anchor whose
     best IoU is at least ``foreground`` takes that object's class; below ``background`` it is background; between, it
     is ignored. Each object also claims its best anchors, however small the overlap, as long as there is one: with
-    IoU 0 a padding row, or an object off the grid, would claim every anchor that touches nothing.
+    IoU 0 a padding row, or an object off the grid, would claim every anchor that touches nothing. Where two objects
+    claim one anchor, it goes to the one that overlaps it more.
 
     Returns ``Matches``. Raises ``ValueError`` unless 0 < background <= foreground <= 1. RetinaNet's rule (Lin et al.
     2017, section 4); the claim is detectron2's ``allow_low_quality_matches``. Explained in chapter 7.
@@ -32,7 +33,7 @@ def match(anchors, boxes, labels, foreground=0.5, background=0.4):
     if not 0 < background <= foreground <= 1:
         raise ValueError(f"need 0 < background <= foreground <= 1, got {background} and {foreground}")
     batch, most = labels.shape
-    if most == 0:  # no row to take a maximum over
+    if most == 0 or len(anchors) == 0:  # nothing to take a maximum over
         empty = torch.full((batch, len(anchors)), BACKGROUND, device=labels.device)
         return Matches(empty, anchors.expand(batch, -1, -1))
     real = (labels >= 0)[..., None]

@@ -55,7 +55,7 @@ def use_style():
 def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):
     """Draw one scene and boxes on it.
 
-    ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels``: N class indices, colouring the boxes; an
+    ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels`` (N,): class indices, colouring the boxes; an
     entry of -1 is padding and is left out. ``texts``: N short strings, written above the boxes. ``style``: the line.
     """
     axes.imshow(image.float().permute(1, 2, 0).cpu().numpy(), extent=(0, image.shape[2], image.shape[1], 0))
@@ -118,6 +118,7 @@ def show_retinanet(axes, image, stem, stages, levels, heads):
         y = top - (number + 0.5) * top / len(heads)
         arrow((5.5, y), (6, y))
         box(6, y, text, width=2.5, height=0.8)
+
 
 def show_truth_and_detections(axes, image, boxes, labels, detections, score=0.3):
     """Draw one scene, its ground truth dashed in white, and the ``Detections`` above ``score`` with their scores."""

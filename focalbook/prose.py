@@ -2,7 +2,7 @@
 
 
 def bind(**values):
-    """Bind each text to a name that the chapter's prose shows with ``{glue:text}`name` ``; returns nothing.
+    """Bind each text to a name that the chapter's prose shows by the role ``glue:text``; returns nothing.
 
     ``values``: names and texts, already formatted, with at most 5 digits (``ratio=f"{ratio:.1f}"``): the text is stored
     with the notebook's outputs and compared to the letter when they are verified. Raises ``TypeError`` for anything

@@ -79,6 +79,12 @@ class SceneSettings:
             if not holds:
                 raise ValueError(message)
 
+        for name in ("size", "cell", "distractors"):
+            require(isinstance(getattr(self, name), int), f"{name} must be an integer, got {getattr(self, name)!r}")
+        for name, kind in (("objects", int), ("extent", (int, float)), ("contrast", (int, float))):
+            pair = getattr(self, name)
+            fits = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(value, kind) for value in pair)
+            require(fits, f"{name} must be a pair of {'integers' if kind is int else 'numbers'}, got {pair!r}")
         require(self.cell >= 8, f"cell must be at least 8 pixels, got {self.cell}")
         require(
             self.size >= self.cell and self.size % self.cell == 0,
@@ -189,10 +195,10 @@ def _items(scene, settings):
     half_height = small + (large - small) * _uniform(scene, _HEIGHT, (n,))
     cell = torch.arange(n, device=scene.device)
     side = settings.size // settings.cell
-    # Half a pixel of room on each side keeps the soft edge inside the cell.
-    room_x, room_y = settings.cell - 1 - 2 * half_width, settings.cell - 1 - 2 * half_height
-    x = (cell % side) * settings.cell + 0.5 + half_width + room_x * _uniform(scene, _X, (n,))
-    y = (cell // side) * settings.cell + 0.5 + half_height + room_y * _uniform(scene, _Y, (n,))
+    # A pixel of room on each side keeps the soft edge inside the cell; it is wider than half a pixel on a long side.
+    room_x, room_y = settings.cell - 2 - 2 * half_width, settings.cell - 2 - 2 * half_height
+    x = (cell % side) * settings.cell + 1 + half_width + room_x * _uniform(scene, _X, (n,))
+    y = (cell // side) * settings.cell + 1 + half_height + room_y * _uniform(scene, _Y, (n,))
     return kind, half_width, half_height, x, y, order, count
 
 
@@ -211,12 +217,15 @@ def render(indices, seed=TRAIN, settings=SceneSettings(), device="cpu", dtype=to
     ``VALIDATION``, ``TEST``, or another). ``settings``: a ``SceneSettings``. Returns ``Scenes`` on ``device``, the
     images in ``dtype``. All is computed in float64 and only then cast; CPU and CUDA agree to 1e-9.
 
-    Raises ``ValueError`` for a negative index or indices of another shape. Explained in chapter 6.
+    Raises ``ValueError`` for indices that are not such integers, for none, and for a seed that is no integer.
+    Explained in chapter 6.
     """
-    indices = torch.as_tensor(indices, device=device).long()
-    if indices.dim() > 1 or (indices < 0).any():
-        raise ValueError(f"indices must be a list of integers that are at least 0, got {indices.tolist()}")
-    scene = _mix(_mix(torch.tensor(seed, device=device)) + indices.view(-1))
+    indices = torch.as_tensor(indices, device=device)
+    if indices.is_floating_point() or indices.dim() > 1 or indices.numel() == 0 or (indices < 0).any():
+        raise ValueError(f"indices must be one or more integers that are at least 0, got {indices.tolist()}")
+    if not isinstance(seed, int):
+        raise ValueError(f"seed must be an integer, got {seed!r}")
+    scene = _mix(_mix(torch.tensor(seed, device=device)) + indices.long().view(-1))
     kind, half_width, half_height, x, y, order, count = _items(scene, settings)
 
     pixel = torch.arange(settings.size, device=device).double() + 0.5

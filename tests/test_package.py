@@ -1,0 +1,91 @@
+"""The package as a whole: what importing it needs, and that every name leads to its chapter."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import focalbook
+
+CORE = (
+    "losses",
+    "imbalance",
+    "scenes",
+    "boxes",
+    "anchors",
+    "matching",
+    "retinanet",
+    "training",
+    "reproducibility",
+    "evaluation",
+    "experiments",
+)
+"""In the order of the chapters."""
+
+FOLDER = Path(focalbook.__file__).parent
+
+
+def test_the_core_needs_only_numpy_and_torch():
+    # In a fresh interpreter, after NumPy and torch, which may bring what they like.
+    code = f"""
+import sys
+import numpy, torch
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("matplotlib", "pycocotools", "tqdm", "IPython"):
+            raise ImportError(f"the core imports {{name}}")
+
+sys.meta_path.insert(0, Refuse())
+import {", ".join("focalbook." + name for name in CORE)}
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def public(name):
+    """The functions and classes that a module defines for others."""
+    module = importlib.import_module("focalbook." + name)
+    for key, value in vars(module).items():
+        if not key.startswith("_") and getattr(value, "__module__", None) == module.__name__:
+            if inspect.isfunction(value) or inspect.isclass(value):
+                yield key, value
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_every_public_function_and_class_names_its_chapter(name):
+    found = dict(public(name))
+    assert found
+    without = [key for key, value in found.items() if not re.search(r"chapters?\s+\d", value.__doc__ or "")]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_every_public_method_says_what_it_does(name):
+    without = [
+        f"{key}.{method}"
+        for key, value in public(name)
+        if inspect.isclass(value)
+        for method, function in vars(value).items()
+        if not method.startswith("_") and (inspect.isfunction(function) or isinstance(function, property))
+        and not function.__doc__
+    ]  # fmt: skip
+    assert without == []
+
+
+def test_the_packages_docstring_lists_every_module():
+    listed = set(re.findall(r"^``(\w+)``", focalbook.__doc__, re.MULTILINE))
+    assert listed == {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_no_module_uses_what_a_later_chapter_explains(path):
+    order = ["__init__", *CORE, "plots", "prose"]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("focalbook."):
+            assert order.index(node.module.removeprefix("focalbook.")) < order.index(path.stem)

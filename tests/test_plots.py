@@ -1,0 +1,77 @@
+"""The figures' style, and scenes with boxes."""
+
+import pytest
+import torch
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib.colors import to_rgb  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from focalbook.plots import BOX_COLOURS, COLOURS, INK, show_scene, use_style  # noqa: E402
+from focalbook.scenes import SceneSettings  # noqa: E402
+from focalbook.training import LOSSES  # noqa: E402
+
+
+@pytest.fixture
+def axes():
+    return Figure().add_subplot()
+
+
+def luminance(colour):
+    """Relative luminance by WCAG 2."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_loss_has_its_own_colour():
+    assert list(COLOURS) == list(LOSSES) and len(set(COLOURS.values())) == 3
+
+
+@pytest.mark.parametrize("colour", [*COLOURS.values(), INK])
+def test_lines_and_axes_stand_out_from_white_and_from_black(colour):
+    # WCAG 2 asks for a contrast of 3 to 1 for lines.
+    assert 1.05 / (luminance(colour) + 0.05) >= 3 and (luminance(colour) + 0.05) / 0.05 >= 3
+
+
+def test_there_is_a_box_colour_for_every_class():
+    assert len(set(BOX_COLOURS)) >= len(SceneSettings().classes)
+
+
+def test_the_style_draws_on_transparent_ground_in_the_books_colours():
+    with matplotlib.rc_context():
+        use_style()
+        assert matplotlib.rcParams["figure.facecolor"] == matplotlib.rcParams["axes.facecolor"] == "none"
+        assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][:3] == list(COLOURS.values())
+
+
+def test_the_style_makes_the_bytes_of_an_svg_stable(tmp_path):
+    paths = [tmp_path / name for name in ("first.svg", "second.svg")]
+    with matplotlib.rc_context():
+        use_style()
+        for path in paths:
+            figure = Figure()
+            figure.add_subplot().plot([0, 1], [1, 0], marker="o", clip_on=True)
+            figure.savefig(path, metadata={"Date": None})
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_a_scene_is_shown_in_pixel_coordinates(axes):
+    show_scene(axes, torch.rand(3, 20, 40))
+    assert tuple(axes.images[0].get_extent()) == (0, 40, 20, 0)
+    assert len(axes.patches) == 0
+
+
+def test_every_box_is_drawn_in_its_classes_colour_and_padding_is_not(axes):
+    boxes = torch.tensor([[1.0, 2, 11, 8], [3, 3, 9, 9], [0, 0, 0, 0]])
+    show_scene(axes, torch.zeros(3, 20, 20), boxes, torch.tensor([2, 0, -1]), style="--")
+    assert [patch.get_bbox().bounds for patch in axes.patches] == [(1, 2, 10, 6), (3, 3, 6, 6)]
+    assert [patch.get_edgecolor()[:3] for patch in axes.patches] == [to_rgb(BOX_COLOURS[2]), to_rgb(BOX_COLOURS[0])]
+
+
+def test_each_text_stands_above_its_box(axes):
+    boxes = torch.tensor([[1.0, 2, 11, 8], [3, 13, 9, 19]])
+    show_scene(axes, torch.zeros(3, 20, 20), boxes, texts=["disc .9", "ring .8"])
+    shown = [(text.get_text(), text.get_position()) for text in axes.texts]
+    assert shown == [("disc .9", (1, 1)), ("ring .8", (3, 12))]

@@ -1,0 +1,236 @@
+"""The network: its shapes, the order of its outputs, its start, its detections."""
+
+import math
+
+import pytest
+import torch
+
+from focalbook.anchors import AnchorSettings, make_anchors
+from focalbook.boxes import encode
+from focalbook.retinanet import RetinaNet, Subnet, prior_bias
+
+SIZE = 32
+
+
+def small(seed=0, size=SIZE, **settings):
+    """A small network for 32-pixel images of two classes."""
+    return RetinaNet(2, size, channels=8, depth=1, generator=torch.Generator().manual_seed(seed), **settings)
+
+
+def some_images(count=2, size=SIZE):
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(9))
+
+
+# ---- shapes and order ----
+
+
+@pytest.mark.parametrize("size", [32, 40, 50, 96])
+def test_there_is_one_row_of_outputs_for_every_anchor(size):
+    logits, deltas = small(size=size)(some_images(3, size))
+    anchors = len(make_anchors(size))
+    assert logits.shape == (3, anchors, 2) and deltas.shape == (3, anchors, 4)
+
+
+def test_the_level_sizes_add_up_to_the_anchors():
+    model = small(size=50)
+    assert model.level_sizes == [9 * 169, 9 * 49, 9 * 16]
+    assert torch.equal(model.anchors, make_anchors(50))
+
+
+def test_the_outputs_come_in_the_order_of_the_anchors():
+    # Feed a subnet that copies its input with maps that hold the centre of each of their places.
+    settings = AnchorSettings(strides=(4, 8), scales=(1.0,), ratios=(0.5, 1.0, 2.0))
+    subnet = Subnet(channels=2, depth=0, per_place=3, values=2)
+    with torch.no_grad():
+        subnet.output.weight.zero_()
+        subnet.output.bias.zero_()
+        for anchor in range(3):
+            for value in range(2):
+                subnet.output.weight[2 * anchor + value, value, 1, 1] = 1
+    maps = []
+    for stride in settings.strides:
+        centre = (torch.arange(SIZE // stride) + 0.5) * stride
+        y, x = torch.meshgrid(centre, centre, indexing="ij")
+        maps.append(torch.stack([x, y])[None])
+    anchors = make_anchors(SIZE, settings).float()
+    torch.testing.assert_close(subnet(maps)[0], (anchors[:, :2] + anchors[:, 2:]) / 2)
+
+
+def test_the_values_of_one_anchor_stand_together():
+    subnet = Subnet(channels=1, depth=0, per_place=2, values=3)
+    with torch.no_grad():
+        subnet.output.weight.zero_()
+        subnet.output.bias.copy_(torch.arange(6.0))
+    assert subnet([torch.zeros(1, 1, 1, 2)]).tolist() == [[[0, 1, 2], [3, 4, 5]] * 2]
+
+
+def test_the_heads_are_shared_over_the_levels():
+    maps = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    first, second = small().classification([maps, maps]).chunk(2, dim=1)
+    assert torch.equal(first, second)
+
+    def size_of_heads(model):
+        heads = (model.classification, model.regression)
+        return sum(parameter.numel() for head in heads for parameter in head.parameters())
+
+    assert size_of_heads(small(anchors=AnchorSettings(strides=(4,)))) == size_of_heads(small())
+
+
+def test_every_level_sees_what_lies_above_it():
+    model = small()
+    maps = [torch.zeros(1, width, side, side) for width, side in ((32, 8), (48, 4), (64, 2))]
+    before = model.pyramid(maps)
+    maps[2] = torch.ones_like(maps[2])
+    assert all(not torch.equal(a, b) for a, b in zip(before, model.pyramid(maps)))
+
+
+def test_the_images_of_a_batch_do_not_see_each_other():
+    model, images = small().double(), some_images(3).double()
+    together = model(images)
+    for image in range(3):
+        for alone, row in zip(model(images[image : image + 1]), together):
+            torch.testing.assert_close(alone[0], row[image])
+
+
+def test_depth_counts_the_convolutions_before_the_output():
+    assert [len(RetinaNet(1, SIZE, channels=8, depth=depth).classification.tower) for depth in (0, 1, 4)] == [0, 1, 4]
+
+
+def test_strides_that_the_backbone_does_not_have_are_named():
+    with pytest.raises(ValueError, match=r"strides must .* got \(8, 16\)"):
+        small(anchors=AnchorSettings(strides=(8, 16)))
+
+
+# ---- the start ----
+
+
+def test_the_papers_prior_gives_its_bias():
+    assert prior_bias(0.01) == pytest.approx(-4.59512, abs=1e-5)
+
+
+@pytest.mark.parametrize("prior", [1e-6, 0.01, 0.5, 0.9])
+def test_the_bias_is_the_logit_of_the_prior(prior):
+    assert 1 / (1 + math.exp(-prior_bias(prior))) == pytest.approx(prior)
+
+
+@pytest.mark.parametrize("prior", [0, 1, -0.1, 1.5, math.nan])
+def test_an_impossible_prior_is_named_with_its_value(prior):
+    with pytest.raises(ValueError, match=f"prior must .* got {prior}"):
+        prior_bias(prior)
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.1, 0.5])
+def test_before_training_the_mean_probability_is_near_the_prior(prior):
+    logits, _ = small(prior=prior)(some_images())
+    assert logits.sigmoid().mean().item() == pytest.approx(prior, rel=0.05)
+
+
+def test_before_training_the_boxes_are_near_the_anchors():
+    _, deltas = small()(some_images())
+    assert deltas.abs().mean() < 0.2
+
+
+def test_the_generators_seed_decides_all_weights():
+    torch.manual_seed(1)
+    first = small(seed=3).state_dict()
+    torch.manual_seed(2)
+    second, other = small(seed=3).state_dict(), small(seed=4).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    drawn = [name for name in first if first[name].dim() == 4]  # the convolutions; the rest starts at 0 and 1
+    assert all(not torch.equal(first[name], other[name]) for name in drawn)
+
+
+def test_the_anchors_are_not_saved_with_the_weights():
+    assert "anchors" not in small().state_dict()
+
+
+# ---- detections ----
+
+
+class Planted(RetinaNet):
+    """A network that finds what it is told: (anchor, class, probability, box or None for the anchor itself)."""
+
+    def __init__(self, finds, images=1):
+        super().__init__(2, SIZE, channels=8, depth=0)
+        self.logits = torch.full((images, len(self.anchors), 2), -20.0)
+        self.deltas = torch.zeros(images, len(self.anchors), 4)
+        for anchor, label, probability, box in finds:
+            self.logits[0, anchor, label] = math.log(probability / (1 - probability))
+            if box is not None:
+                box = torch.tensor(box, dtype=torch.float64)
+                self.deltas[0, anchor] = encode(box, self.anchors[anchor]).float()
+
+    def forward(self, images):
+        return self.logits, self.deltas
+
+    def find(self, **options):
+        return self.detect(torch.zeros(len(self.logits), 3, SIZE, SIZE), **options)
+
+
+def test_a_planted_object_is_detected():
+    (found,) = Planted([(4, 1, 0.8, (3, 4, 15, 18))]).find()
+    torch.testing.assert_close(found.boxes, torch.tensor([[3.0, 4, 15, 18]]))
+    torch.testing.assert_close(found.scores, torch.tensor([0.8]))
+    assert found.labels.tolist() == [1]
+
+
+def test_every_level_reports_its_own_anchors():
+    sizes = small().level_sizes
+    places = {"first": 7, "second": sizes[0] + 7, "third": sizes[0] + sizes[1] + 7}
+    boxes = {"first": (0, 0, 8, 8), "second": (10, 10, 20, 20), "third": (22, 22, 31, 31)}
+    finds = [(places[level], 0, score, boxes[level]) for level, score in zip(places, (0.5, 0.7, 0.9))]
+    (found,) = Planted(finds).find()
+    torch.testing.assert_close(found.boxes, torch.tensor([boxes[k] for k in ("third", "second", "first")]).float())
+
+
+def test_scores_up_to_the_cut_are_left_out():
+    model = Planted([(0, 0, 0.04, (0, 0, 5, 5)), (1, 0, 0.06, (10, 10, 15, 15))])
+    assert len(model.find()[0].scores) == 1
+    assert len(model.find(score=0.03)[0].scores) == 2
+    assert len(model.find(score=0.07)[0].scores) == 0
+
+
+def test_boxes_are_cut_at_the_images_edge():
+    (found,) = Planted([(0, 0, 0.9, (-5, -6, 10, 40))]).find()
+    torch.testing.assert_close(found.boxes, torch.tensor([[0.0, 0, 10, 32]]))
+
+
+def test_the_worse_of_two_boxes_on_one_object_goes_unless_it_is_of_another_class():
+    box, nearly = (4, 4, 20, 20), (4, 4, 20, 19)
+    (found,) = Planted([(0, 0, 0.7, box), (1, 0, 0.9, nearly), (2, 1, 0.6, box)]).find()
+    assert [round(score, 2) for score in found.scores.tolist()] == [0.9, 0.6] and found.labels.tolist() == [0, 1]
+
+
+def test_one_anchor_may_report_two_classes():
+    (found,) = Planted([(5, 0, 0.6, None), (5, 1, 0.7, None)]).find()
+    assert found.labels.tolist() == [1, 0]
+
+
+def test_the_best_scores_come_first_and_only_so_many():
+    boxes = [(x, y, x + 3, y + 3) for x in (0, 8, 16, 24) for y in (0, 8, 16, 24)]
+    model = Planted([(k, 0, 0.1 + 0.05 * k, box) for k, box in enumerate(boxes)])
+    (all_of_them,), (best,) = model.find(), model.find(most=3)
+    assert len(all_of_them.scores) == 16 and (all_of_them.scores.diff() < 0).all()
+    assert torch.equal(best.boxes, all_of_them.boxes[:3])
+
+
+def test_a_level_reports_only_its_best():
+    coarse = small().level_sizes[0]
+    finds = [(0, 0, 0.6, (0, 0, 5, 5)), (1, 0, 0.9, (8, 8, 13, 13)), (coarse, 0, 0.5, (20, 20, 25, 25))]
+    (found,) = Planted(finds).find(per_level=1)
+    assert [round(score, 2) for score in found.scores.tolist()] == [0.9, 0.5]
+
+
+def test_an_image_without_detections_has_empty_ones():
+    found, nothing = Planted([(0, 0, 0.9, None)], images=2).find()
+    assert len(found.scores) == 1
+    assert nothing.boxes.shape == (0, 4) and nothing.scores.shape == (0,) and nothing.labels.shape == (0,)
+
+
+def test_detecting_leaves_no_graph():
+    assert not any(part.requires_grad for part in small().detect(some_images(1), score=0.0)[0])
+
+
+def test_detections_of_float64_images_are_float64():
+    (found,) = small().double().detect(some_images(1).double(), score=0.0)
+    assert found.boxes.dtype == found.scores.dtype == torch.float64
