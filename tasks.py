@@ -4,8 +4,9 @@ book      build the site into _build/html
 serve     build it, then serve it on 127.0.0.1 (serve 8001 for another port)
 lab       open the notebooks in JupyterLab
 test      unit tests, every stored output re-computed and compared, the site built and checked
-run       re-execute every notebook and store its outputs (run NAME for one)
-evidence  make the recorded runs that are missing
+          (what follows goes to pytest: test book/04-focal-loss.ipynb)
+run       re-execute every notebook and store its outputs (run 04 for one)
+evidence  make the recorded runs that are missing or out of date
 clean     remove what was built, and .venv
 """
 
@@ -18,12 +19,11 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SITE = ROOT / "_build" / "html"
 OLDEST = (3, 11)
 BUILD = ("-W", "--keep-going", "-n", "--quiet")  # a warning, a missing reference included, is an error
@@ -35,16 +35,16 @@ def fail(message):
 
 
 def call(*command, **environment):
-    """Run a program of .venv in the project's folder; leave with its exit status if it fails."""
-    status = subprocess.call([str(part) for part in command], cwd=str(ROOT), env=dict(os.environ, **environment))
+    """Run .venv's Python with these arguments in the project's folder; leave with its exit status if it fails."""
+    status = subprocess.call([str(PYTHON), *command], cwd=str(ROOT), env=dict(os.environ, **environment))
     if status:
         sys.exit(status)
 
 
 def wanted():
-    """What the installation depends on, as a hash: it is made anew when this changes."""
+    """What an installation depends on, as a hash: it is made anew when this changes, or the folder moves."""
     parts = [(ROOT / name).read_bytes() for name in ("requirements.txt", "constraints.txt", "pyproject.toml")]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return hashlib.sha256(b"\0".join([str(ROOT).encode()] + parts)).hexdigest()
 
 
 def install(*extra):
@@ -52,11 +52,9 @@ def install(*extra):
     stamp = VENV / "-".join(("installed",) + extra)
     if stamp.exists() and stamp.read_text() == wanted():
         return
-    free = shutil.disk_usage(str(ROOT)).free
-    if free < ROOM:
-        fail("installing needs about %.0f GB of disk, %.1f GB are free: make room" % (ROOM / 1e9, free / 1e9))
-    pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check"]
-    if not BIN.exists() or subprocess.call(pip + ["--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if not PYTHON.exists() or subprocess.call(pip + ["--version"], **quiet):
         make_venv()
     print("installing %s into .venv: a few minutes, once" % (", ".join(extra) or "requirements.txt"), flush=True)
     what = ["-c", "constraints.txt"] + list(extra) if extra else ["-r", "requirements.txt"]
@@ -66,64 +64,68 @@ def install(*extra):
 
 
 def make_venv():
+    free = shutil.disk_usage(str(ROOT)).free
+    if free < ROOM:
+        fail("installing needs about %.0f GB of disk, %.1f GB are free: make room" % (ROOM / 1e9, free / 1e9))
     print("making .venv", flush=True)
-    cure = "this Python cannot make virtual environments: install python3-venv (apt install python3-venv)"
     try:
         import ensurepip  # noqa: F401
+        import venv
 
         venv.create(str(VENV), with_pip=True, clear=True)
     except (ImportError, subprocess.CalledProcessError):
-        fail(cure)
+        fail("this Python cannot make virtual environments: install python3-venv (apt install python3-venv)")
 
 
 def book():
     install()
     print("building the site", flush=True)
-    call(BIN / "jupyter-book", "build", ".", *BUILD)
+    call("-m", "jupyter_book", "build", ".", *BUILD)
     print("the site is in %s" % (SITE / "index.html"))
 
 
 def serve(port="8000"):
-    book()
+    class Server(http.server.ThreadingHTTPServer):
+        allow_reuse_address = os.name != "nt"  # on Windows it would let two servers have one port
+
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(SITE))
     try:
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), handler)
-    except ValueError:
-        fail("the port must be a number, got %s" % port)
+        server = Server(("127.0.0.1", int(port)), handler)
+    except (ValueError, OverflowError):
+        fail("the port must be a number from 0 to 65535, got %s" % port)
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        fail("port %s is in use: stop what uses it, or choose another (make serve PORT=8001)" % port)
-    print("serving the site on http://127.0.0.1:%s (Ctrl+C stops)" % port, flush=True)
-    try:
+        fail("port %s is in use or not allowed: choose another (make serve PORT=8001)" % port)
+    with server:
+        book()
+        print("serving the site on http://127.0.0.1:%s (Ctrl+C stops)" % server.server_address[1], flush=True)
         server.serve_forever()
-    except KeyboardInterrupt:
-        print()
 
 
 def lab():
     install()
     install("jupyterlab")
     print("opening JupyterLab on book/ (Ctrl+C twice stops)", flush=True)
-    call(BIN / "jupyter", "lab", "--ip=127.0.0.1", "book")
+    call("-m", "jupyterlab", "--ip=127.0.0.1", "book")
 
 
 def test(*arguments):
     install()
-    print("unit tests, every stored output compared, the site built", flush=True)
+    print("unit tests, every stored output compared, the site built: some minutes", flush=True)
     options = ["--nbval", "--nbval-current-env", "--doctest-modules", "-n", "2", "--dist", "loadfile"]
-    call(BIN / "python", "-m", "pytest", *options, *arguments)
+    call("-m", "pytest", *options, *arguments)
     print("all holds")
 
 
 def run(*names):
     install()
-    call(BIN / "python", "tools/execute.py", *names, FOCALBOOK_QUIET="1", OMP_NUM_THREADS="1")
+    call("tools/execute.py", *names, FOCALBOOK_QUIET="1", OMP_NUM_THREADS="1")
 
 
-def evidence():
+def evidence(*arguments):
     install()
-    call(BIN / "python", "-m", "focalbook.experiments")
+    call("-m", "focalbook.experiments", *arguments)
 
 
 def clean():
@@ -137,14 +139,16 @@ COMMANDS = {task.__name__: task for task in (book, serve, lab, test, run, eviden
 
 def main(arguments):
     if sys.version_info < OLDEST:
-        fail(
-            "needs Python %d.%d or newer, this is %d.%d: make PYTHON=python3.12 book" % (OLDEST + sys.version_info[:2])
-        )
+        cure = "make PYTHON=python3.12, or py -3.12 tasks.py on Windows"
+        fail("needs Python %d.%d or newer, this is %d.%d: %s" % (OLDEST + sys.version_info[:2] + (cure,)))
     if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         sys.exit(0 if arguments in ([], ["help"]) else 2)
+    name, rest = arguments[0], arguments[1:]
+    if rest and name in ("book", "lab", "clean") or len(rest) > 1 and name == "serve":
+        fail("%s does not take %s" % (name, " ".join(rest)))
     try:
-        COMMANDS[arguments[0]](*arguments[1:])
+        COMMANDS[name](*rest)
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:

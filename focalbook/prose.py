@@ -16,4 +16,5 @@ def bind(**values):
     prefix = "application/papermill.record/"
     for name, value in values.items():
         record = {"scrapbook": {"name": name, "mime_prefix": prefix}}
-        display({prefix + "text/plain": repr(value)}, metadata=record, raw=True)
+        # The name again as data: verification compares data and not metadata, and names must not be swapped.
+        display({prefix + "text/plain": repr(value), prefix + "text/name": name}, metadata=record, raw=True)

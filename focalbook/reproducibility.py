@@ -9,7 +9,7 @@ from focalbook.training import new_model, train
 def perturbation_drift(settings, activation=nn.SiLU, change=1e-14, seed=0):
     """How far a change of one initial weight carries: the relative difference of the last loss, a float.
 
-    Trains twice in float64 with focal loss, the second time with one weight moved by ``change``, and with
+    Trains twice on the CPU in float64 with focal loss, the second time with one weight moved by ``change``, and with
     ``activation`` in place of every SiLU. Tiny for a smooth activation, large for a chaotic training. Explained in
     chapter 9.
     """
@@ -21,5 +21,5 @@ def perturbation_drift(settings, activation=nn.SiLU, change=1e-14, seed=0):
                 part[-1] = activation()
         with torch.no_grad():
             model.stem[0].weight[0, 0, 0, 0] += shift
-        last.append(train("focal loss", seed, settings, dtype=torch.float64, model=model).losses[-1])
+        last.append(train("focal loss", seed, settings, "cpu", torch.float64, model=model).losses[-1])
     return abs(last[1] - last[0]) / abs(last[0])

@@ -59,6 +59,7 @@ def crafted(study, loss, lr, seed, ap=0.5, sources=None):
         "dtype": plan.dtype,
         "sources": sources or sources_hash(),
         "AP": {"AP": ap},
+        "training loss": [1.5, 0.5],
     }
     record = json.loads(json.dumps(record))
     return dict(record, checksum=experiments._checksum(record))
@@ -168,7 +169,7 @@ def test_every_run_has_its_own_place(plans):
 
 
 def test_a_missing_record_is_named_with_its_cure():
-    with pytest.raises(FileNotFoundError, match=r"focal-loss-lr0\.01-seed7\.json: .* python -m focalbook\.experiments"):
+    with pytest.raises(FileNotFoundError, match=r"focal-loss-lr0\.01-seed7\.json: .* make evidence"):
         load("learning rate", "focal loss", 0.01, 7)
 
 
@@ -337,6 +338,51 @@ def test_check_names_an_edited_record_and_fails(capsys):
     path.write_text(edit(path.read_text("utf-8")), "utf-8")
     assert main(["--check"]) == 1
     assert path.name in capsys.readouterr().out
+
+
+def test_making_records_stops_at_a_broken_one_in_one_line(capsys):
+    save_all("learning rate")
+    path = path_of("learning rate", "focal loss", 0.02, 101)
+    path.write_text("{", "utf-8")
+    assert main([]) == 1
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith(f"record {path} is broken")
+
+
+# ---- replaying ----
+
+
+@pytest.fixture
+def rewritten(copied_sources):
+    """The studies recorded, and then the code changed."""
+    save_all("learning rate")
+    path = copied_sources / "losses.py"
+    path.write_text(path.read_text("utf-8") + "\nADDED = 1\n", "utf-8")
+
+
+def test_records_whose_samples_agree_are_stamped_anew(rewritten, monkeypatch):
+    replayed = []
+    monkeypatch.setattr(experiments, "run", lambda *task: replayed.append(task) or load(*task))
+    assert experiments.replay("learning rate")
+    assert stale("learning rate") == []
+    assert [task[1] for task in replayed] == ["cross-entropy", "balanced cross-entropy", "focal loss"]
+
+
+def test_records_whose_samples_differ_stay_stale(rewritten, monkeypatch, plans):
+    def other(*task):
+        record = load(*task)
+        return dict(record, AP=dict(record["AP"], AP=record["AP"]["AP"] + (0.01 if task[1] == "focal loss" else 0)))
+
+    monkeypatch.setattr(experiments, "run", other)
+    assert not experiments.replay("learning rate")
+    assert stale("learning rate") == plans["learning rate"].runs()
+
+
+def test_a_record_made_by_other_settings_is_not_replayed(plans, monkeypatch):
+    save_all("learning rate")
+    plans["learning rate"] = replace(plans["learning rate"], scenes=3)
+    monkeypatch.setattr(experiments, "run", lambda *task: pytest.fail("it was replayed"))
+    assert experiments.replay("learning rate")
+    assert stale("learning rate") == plans["learning rate"].runs()
 
 
 # ---- a run's record ----

@@ -16,6 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbval.plugin import comment_markers
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -25,15 +26,17 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-RECORD = "application/papermill.record/text/plain"
+PREFIX = "application/papermill.record/"
+RECORD, RECORD_NAME = PREFIX + "text/plain", PREFIX + "text/name"
+MARKERS = re.compile("|".join(["nbval", *map(re.escape, comment_markers)]), re.IGNORECASE)
 LARGEST = 1_000_000  # bytes a notebook
 MOST_LINES = 12  # a code cell
 TEXT_FAULTS = {
     "carriage return or escape": re.compile(r"[\r\x08\x1b]"),
     "memory address": re.compile(r"0x[0-9a-fA-F]{6,}"),
     "absolute path": re.compile(r"(?<![\w.])(?:/(?:home|root|tmp|usr|work|Users|mnt|opt|var)/|[A-Z]:\\)"),
-    "more than 5 digits": re.compile(r"\d\.\d{7,}|[1-9]\d*\.\d{5,}"),
 }
+MOST_DIGITS = 5  # significant ones of a number with a decimal point: more might differ on another machine
 
 
 def read(path):
@@ -69,13 +72,16 @@ def faults(notebook):
     cells = code_cells(notebook)
     if [cell["execution_count"] for cell in cells] != list(range(1, len(cells) + 1)):
         found.append("not executed in order from 1")
-    for cell in notebook["cells"]:
+    for place, cell in enumerate(notebook["cells"], start=1):
         if not text(cell["source"]).strip():
-            found.append("empty cell")
+            found.append(f"cell {place} of all: empty")
+        if cell["cell_type"] not in ("code", "markdown"):
+            found.append(f"cell {place} of all: neither code nor Markdown")
         if set(cell["metadata"]) - ({"mystnb"} if cell["cell_type"] == "code" else set()):
-            found.append("cell metadata or tag")
+            found.append(f"cell {place} of all: metadata or tag")
     for number, cell in enumerate(cells, start=1):
-        found += [f"cell {number}: {fault}" for fault in (*_source_faults(cell), *_output_faults(cell))]
+        faults_here = (*_source_faults(cell), *_output_faults(cell), *_figure_faults(cell))
+        found += [f"code cell {number}: {fault}" for fault in faults_here]
     return found + _bound_faults(notebook)
 
 
@@ -86,7 +92,7 @@ def _source_faults(cell):
     except SyntaxError:
         yield "not plain Python"
         return
-    if re.search(r"nbval|NBVAL", source):
+    if MARKERS.search(source):
         yield "nbval marker"
     if source.rstrip().endswith(";"):
         yield "trailing semicolon"
@@ -107,24 +113,36 @@ def _output_faults(cell):
         else:
             yield f"{kind} output, or stderr"
             continue
-        if set(shown) - {"text/plain", "image/svg+xml", RECORD}:
+        if set(shown) - {"text/plain", "image/svg+xml", RECORD, RECORD_NAME}:
             yield "output of a kind that is not compared"  # a PNG, or HTML that could run scripts
+        name = text(shown.get(RECORD_NAME, ""))
+        if output.get("metadata", {}) != ({"scrapbook": {"name": name, "mime_prefix": PREFIX}} if name else {}):
+            yield "metadata of an output"
+        printed = text(shown.get("text/plain", "")) + text(shown.get(RECORD, ""))
         for fault, pattern in TEXT_FAULTS.items():
-            if pattern.search(text(shown.get("text/plain", "")) + text(shown.get(RECORD, ""))):
+            if pattern.search(printed):
                 yield fault
-        if "<script" in text(shown.get("image/svg+xml", "")) or "<dc:date>" in text(shown.get("image/svg+xml", "")):
+        for number in re.findall(r"\d+\.\d+", printed):
+            if len(number.replace(".", "").lstrip("0")) > MOST_DIGITS:
+                yield f"more than {MOST_DIGITS} digits: {number}"
+        if re.search(r"<script|<dc:date>|\son\w+=", text(shown.get("image/svg+xml", ""))):
             yield "script or date in a figure"
-    figures = sum("image/svg+xml" in output.get("data", ()) for output in outputs)
-    if figures != len(called(source, "plt.show")):
-        yield "a figure is missing, or one too many"
     if bool(called(source, "print")) != any(output["output_type"] == "stream" for output in outputs):
         yield "printed text is missing, or there without print"
-    if figures:
-        image, figure = (cell["metadata"].get("mystnb", {}).get(key, {}) for key in ("image", "figure"))
-        if len(image.get("alt", "")) < 40:
-            yield "figure without alt text"
-        if len(figure.get("caption", "")) < 20 or not figure.get("name", "").startswith("fig-"):
-            yield "figure without caption or name"
+
+
+def _figure_faults(cell):
+    figures = sum("image/svg+xml" in output.get("data", ()) for output in cell["outputs"])
+    if figures != len(called(text(cell["source"]), "plt.show")):
+        yield "a figure is missing, or one too many"
+    settings = cell["metadata"].get("mystnb", {})
+    known = {"image": {"alt"}, "figure": {"caption", "name"}} if figures else {}
+    if {key: set(value) for key, value in settings.items()} != known:
+        yield "figure without caption, name or alt text, or with something else set"
+    elif figures:
+        figure, alt = settings["figure"], settings["image"]["alt"]
+        if len(alt) < 40 or len(figure["caption"]) < 20 or not figure["name"].startswith("fig-"):
+            yield "figure without a proper caption, name or alt text"
 
 
 def _bound_faults(notebook):
@@ -173,7 +191,7 @@ def test_a_chapter_has_its_frame(path):
 def test_the_contents_name_every_notebook_and_figure_names_are_unique():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
     listed = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    assert [name for name in listed if (ROOT / f"{name}.ipynb").exists()] == [f"book/{name}" for name in NAMES]
+    assert [name for name in listed if re.match(r"book/\d\d-", name)] == [f"book/{name}" for name in NAMES]
     figures = [
         cell["metadata"]["mystnb"]["figure"]["name"]
         for path in NOTEBOOKS
@@ -237,6 +255,27 @@ def ignore(notebook):
     cell["source"] = ["# NBVAL_IGNORE_OUTPUT\n", *cell["source"]]
 
 
+def ignore_by_its_old_name(notebook):
+    cell = first(notebook, "stream")
+    cell["source"] = ["# PYTEST_VALIDATE_IGNORE_OUTPUT\n", *cell["source"]]
+
+
+def hide_outputs_on_the_page(notebook):
+    first(notebook, "stream")["metadata"]["mystnb"] = {"remove_code_outputs": True}
+
+
+def raw_cell(notebook):
+    notebook["cells"].append({"cell_type": "raw", "id": "raw", "metadata": {}, "source": ["<b>anything</b>"]})
+
+
+def output_metadata(notebook):
+    first(notebook, "image/svg+xml")["outputs"][-1]["metadata"] = {"width": 10}
+
+
+def too_many_digits(notebook):
+    first(notebook, "stream")["outputs"][0]["text"] = ["0.123456\n"]
+
+
 def hide_text(notebook):
     first(notebook, "stream")["outputs"][0]["text"] = ["wrong\r", "right\n"]
 
@@ -283,6 +322,11 @@ PLANTED = {
     alt_text: "alt text",
     tag: "metadata or tag",
     ignore: "nbval marker",
+    ignore_by_its_old_name: "nbval marker",
+    hide_outputs_on_the_page: "something else set",
+    raw_cell: "neither code nor Markdown",
+    output_metadata: "metadata of an output",
+    too_many_digits: "more than 5 digits",
     hide_text: "carriage return",
     error_output: "error output",
     stderr: "stderr",
@@ -290,7 +334,7 @@ PLANTED = {
     address: "memory address",
     kernel: "notebook metadata",
     unbound: "not bound",
-    rename_record: "bound",
+    rename_record: "metadata of an output",
 }
 
 
@@ -317,6 +361,12 @@ def wrong_bound_number(notebook):
     output["data"][RECORD] = "'42'"
 
 
+def swapped_names(notebook):
+    records = [o for cell in code_cells(notebook) for o in cell["outputs"] if RECORD in o.get("data", ())]
+    one, other = records[0], next(o for o in records if o["data"][RECORD] != records[0]["data"][RECORD])
+    one["data"][RECORD_NAME], other["data"][RECORD_NAME] = other["data"][RECORD_NAME], one["data"][RECORD_NAME]
+
+
 def wrong_figure(notebook):
     data = first(notebook, "image/svg+xml")["outputs"][-1]["data"]
     data["image/svg+xml"] = [text(data["image/svg+xml"]).replace("L ", "L 1", 1)]
@@ -330,7 +380,7 @@ def sound(notebook):
     """Nothing planted: the check of the check."""
 
 
-RECOMPUTED = (sound, wrong_digit, wrong_bound_number, wrong_figure, deleted_output)
+RECOMPUTED = (sound, wrong_digit, wrong_bound_number, swapped_names, wrong_figure, deleted_output)
 
 
 def test_a_wrong_output_does_not_survive_being_computed_again(chapter, tmp_path):

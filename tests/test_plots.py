@@ -70,8 +70,8 @@ def test_every_box_is_drawn_in_its_classes_colour_and_padding_is_not(axes):
     assert [patch.get_edgecolor()[:3] for patch in axes.patches] == [to_rgb(BOX_COLOURS[2]), to_rgb(BOX_COLOURS[0])]
 
 
-def test_each_text_stands_above_its_box(axes):
+def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
     boxes = torch.tensor([[1.0, 2, 11, 8], [3, 13, 9, 19]])
     show_scene(axes, torch.zeros(3, 20, 20), boxes, texts=["disc .9", "ring .8"])
     shown = [(text.get_text(), text.get_position()) for text in axes.texts]
-    assert shown == [("disc .9", (1, 1)), ("ring .8", (3, 12))]
+    assert shown == [("disc .9", (1, 1)), ("ring .8", (3, 20))]

@@ -18,7 +18,8 @@ def shown(monkeypatch):
 def test_a_text_is_stored_under_its_name_as_glue_stores_it(shown):
     assert bind(ratio="1600.0") is None
     record = {"scrapbook": {"name": "ratio", "mime_prefix": "application/papermill.record/"}}
-    assert shown == [({"application/papermill.record/text/plain": "'1600.0'"}, {"metadata": record, "raw": True})]
+    data = {"application/papermill.record/text/plain": "'1600.0'", "application/papermill.record/text/name": "ratio"}
+    assert shown == [(data, {"metadata": record, "raw": True})]
 
 
 def test_every_text_is_stored_in_its_turn(shown):

@@ -18,9 +18,14 @@ def fresh(tmp_path, monkeypatch):
         (tmp_path / name).write_text("")
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
     monkeypatch.setattr(tasks, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(tasks, "BIN", tmp_path / ".venv" / "bin")
+    monkeypatch.setattr(tasks, "PYTHON", tmp_path / ".venv" / "python")
     monkeypatch.setattr(tasks.subprocess, "call", lambda *a, **k: pytest.fail("a program was run"))
     return tmp_path
+
+
+def made(folder):
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "python").touch()
 
 
 def message(call, *arguments):
@@ -57,7 +62,7 @@ def test_a_disk_that_fills_up_on_the_way_is_one_line(fresh, monkeypatch):
 
 
 def test_a_failed_installation_is_not_taken_for_a_done_one(fresh, monkeypatch):
-    (fresh / ".venv" / "bin").mkdir(parents=True)
+    made(fresh)
     monkeypatch.setattr(tasks.subprocess, "call", lambda command, **k: int("install" in command))
     assert "the installation failed" in message(tasks.install)
     assert not list((fresh / ".venv").glob("installed*"))
@@ -65,19 +70,19 @@ def test_a_failed_installation_is_not_taken_for_a_done_one(fresh, monkeypatch):
 
 def test_a_finished_installation_is_not_repeated_until_the_requirements_change(fresh, monkeypatch):
     calls = []
-    (fresh / ".venv" / "bin").mkdir(parents=True)
+    made(fresh)
     monkeypatch.setattr(tasks.subprocess, "call", lambda command, **k: calls.append(command) or 0)
     tasks.install()
-    made = len(calls)
+    once = len(calls)
     tasks.install()
-    assert len(calls) == made > 0
+    assert len(calls) == once > 0
     (fresh / "requirements.txt").write_text("numpy\n")
     tasks.install()
-    assert len(calls) > made
+    assert len(calls) > once
 
 
-def test_a_port_in_use_is_named_with_the_way_out(monkeypatch):
-    monkeypatch.setattr(tasks, "book", lambda: None)
+def test_a_port_in_use_is_named_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr(tasks, "book", lambda: pytest.fail("the site was built"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -85,9 +90,15 @@ def test_a_port_in_use_is_named_with_the_way_out(monkeypatch):
         assert f"port {port} is in use" in message(tasks.serve, str(port))
 
 
-def test_a_port_that_is_no_number_is_named(monkeypatch):
-    monkeypatch.setattr(tasks, "book", lambda: None)
-    assert "got eighty" in message(tasks.serve, "eighty")
+@pytest.mark.parametrize("port", ["eighty", "99999"])
+def test_a_port_that_is_none_is_named_before_anything_is_built(monkeypatch, port):
+    monkeypatch.setattr(tasks, "book", lambda: pytest.fail("the site was built"))
+    assert f"got {port}" in message(tasks.serve, port)
+
+
+@pytest.mark.parametrize("arguments", [("clean", "x"), ("book", "x"), ("serve", "1", "2")])
+def test_an_argument_too_many_is_named(arguments):
+    assert "does not take" in message(tasks.main, list(arguments))
 
 
 def test_an_unknown_command_shows_the_list_and_fails(capsys):

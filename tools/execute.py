@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 METADATA = {
@@ -37,10 +37,12 @@ def execute(path):
     )
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         return f"{path.name}: not stored, a cell failed\n{error}", False
     notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells, start=1):
+        # JupyterLab leaves marks of its own (collapsed, scrolled, ...); figures keep their captions.
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in cell.metadata if key == "mystnb"})
         for output in cell.get("outputs", ()):
             if output.get("name") == "stderr":
                 return f"{path.name}: not stored, cell {number} writes to stderr:\n{output.text}", False
@@ -48,7 +50,7 @@ def execute(path):
     if after == before:
         return f"{path.name}: unchanged", True
     beside = path.with_suffix(".part")
-    beside.write_text(after, "utf-8")
+    beside.write_text(after, "utf-8", newline="\n")
     os.replace(beside, path)
     return f"{path.name}: stored new outputs", True
 
@@ -59,7 +61,7 @@ def main(prefixes):
         print(f"no notebook in {BOOK} starts with {' or '.join(prefixes)}")
         return 1
     good = True
-    with ProcessPoolExecutor(min(len(paths), os.cpu_count())) as pool:
+    with ProcessPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:
         for message, fine in pool.map(execute, paths):
             print(message, flush=True)
             good &= fine
