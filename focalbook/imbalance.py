@@ -44,9 +44,11 @@ def cumulative_share(values):
     """The paper's figure 4: sorted from small to large, summed up, divided by the total.
 
     ``values``: N numbers, at least 0, any shape. Returns N float64 numbers rising to 1: entry k is the share that the
-    k + 1 smallest own. Explained in chapter 5.
+    k + 1 smallest own. Raises ``ValueError`` if the sum is not positive. Explained in chapter 5.
     """
     sums = values.double().flatten().sort().values.cumsum(0)
+    if not (len(sums) and sums[-1] > 0):
+        raise ValueError("values must have a positive sum to take shares of")
     return sums / sums[-1]
 
 

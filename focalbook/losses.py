@@ -93,9 +93,10 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
     and booleans are converted. ``alpha``: weight of class 1 in [0, 1], or -1 for none. ``gamma``: at least 0.
     ``reduction``: "none", "mean" or "sum"; a detector divides the sum by its positives itself (chapter 8).
 
-    Returns nats: the shape of ``inputs`` for "none", else a scalar. Values and gradients stay finite for every finite
-    logit, for 0 < gamma < 1 too. Raises ``ValueError`` for shapes that differ, an unknown reduction, alpha outside
-    [0, 1] other than -1, or gamma below 0. Explained in chapters 4 and 5.
+    Returns nats in the wider of the two types: the shape of ``inputs`` for "none", else a scalar. Half precision is
+    computed in float32. Values and gradients stay finite for every finite logit, for 0 < gamma < 1 too. Raises
+    ``ValueError`` for shapes that differ, an unknown reduction, alpha outside [0, 1] other than -1, gamma below 0, or
+    integer logits. Explained in chapters 4 and 5.
     """
     if inputs.shape != targets.shape:
         raise ValueError(
@@ -103,8 +104,13 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
         )
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    if not inputs.is_floating_point():
+        raise ValueError(f"inputs must be logits in a floating type, got {inputs.dtype}")
     _check_alpha_gamma(alpha, gamma, off=-1)
-    x, t = inputs, targets.to(torch.promote_types(inputs.dtype, targets.dtype))
+    result = torch.promote_types(inputs.dtype, targets.dtype)
+    # Half precision loses small losses before they are summed: at the prior pi = .01 most of the total. float32 inside.
+    x = inputs.float() if result in (torch.float16, torch.bfloat16) else inputs
+    t = targets.to(torch.promote_types(x.dtype, targets.dtype))
 
     loss = -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x))  # CE, exact in both tails
     if gamma > 0:
@@ -113,4 +119,4 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
         loss = not_p_t.clamp(min=torch.finfo(x.dtype).tiny) ** gamma * loss
     if alpha != -1:
         loss = (alpha * t + (1 - alpha) * (1 - t)) * loss  # alpha_t
-    return {"none": lambda: loss, "mean": loss.mean, "sum": loss.sum}[reduction]()
+    return {"none": lambda: loss, "mean": loss.mean, "sum": loss.sum}[reduction]().to(result)

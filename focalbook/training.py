@@ -49,11 +49,14 @@ class TrainSettings:
     anchors: AnchorSettings = AnchorSettings()
 
     def __post_init__(self):
-        for name in ("steps", "batch", "channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.depth < 0:
-            raise ValueError(f"depth must be at least 0, got {self.depth}")
+        for name, least in (("steps", 1), ("batch", 1), ("channels", 8), ("depth", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer that is at least {least}, got {value!r}")
+        if self.channels % 8:
+            raise ValueError(
+                f"channels must be a multiple of 8, the size of a normalisation group, got {self.channels}"
+            )
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
 
@@ -125,13 +128,17 @@ def train(
     file to save to every few steps and to resume from; resuming ends with the same weights. ``model``: a
     ``RetinaNet`` to start from in place of ``new_model(seed, settings)``.
 
-    Raises ``ValueError`` for an unknown loss or another run's checkpoint, and ``FloatingPointError`` within ``PULSE``
-    steps of a loss that is not finite. A progress bar is shown to a person, never in stored outputs. Explained in
-    chapter 9.
+    Raises ``ValueError`` for an unknown loss, a device that is not there or another run's checkpoint, and
+    ``FloatingPointError`` within ``PULSE`` steps of a loss that is not finite. A progress bar is shown to a person,
+    never in stored outputs. Explained in chapter 9.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    if not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer that is at least 0, got {seed!r}")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device}, but torch sees no CUDA device: name 'cpu', or leave device out")
     model = (model or new_model(seed, settings)).to(device, dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, settings.steps)

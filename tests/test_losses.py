@@ -306,3 +306,29 @@ def test_the_inputs_are_left_as_they_were():
 def test_a_wrong_argument_of_the_logit_form_is_named_with_its_value(arguments, message):
     with pytest.raises(ValueError, match=message):
         sigmoid_focal_loss(**(dict(inputs=torch.zeros(2), targets=torch.zeros(2)) | arguments))
+
+
+# ---- half precision ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_right_at_the_prior(dtype):
+    # 400,000 negatives where training starts: nearly all of the total is made of losses that half precision flushes.
+    logits = torch.full((400_000,), -4.59512, dtype=dtype)
+    exact = sigmoid_focal_loss(logits.double(), torch.zeros(400_000)).sum()
+    assert sigmoid_focal_loss(logits, torch.zeros_like(logits), reduction="sum").item() == pytest.approx(
+        exact.item(), rel=0.01
+    )
+
+
+def test_half_precision_comes_back_in_its_own_type_and_its_mean_does_not_overflow():
+    logits = torch.full((100_000,), 20.0, dtype=torch.float16, requires_grad=True)
+    loss = sigmoid_focal_loss(logits, torch.zeros_like(logits), alpha=-1, reduction="mean")
+    loss.backward()
+    assert loss.dtype == torch.float16 and loss.item() == pytest.approx(20, rel=1e-3)
+    assert logits.grad.dtype == torch.float16 and logits.grad.isfinite().all()
+
+
+def test_integer_logits_are_refused_by_name():
+    with pytest.raises(ValueError, match="inputs must be logits in a floating type, got torch.int64"):
+        sigmoid_focal_loss(torch.zeros(2, dtype=torch.int64), torch.zeros(2))

@@ -398,3 +398,24 @@ def test_a_person_at_a_terminal_sees_a_bar(monkeypatch, capsys):
 
 def test_the_anchors_of_a_new_model_are_those_of_its_settings():
     assert torch.equal(new_model(0, TINY).anchors, make_anchors(48))
+
+
+@pytest.mark.parametrize(
+    "settings", [dict(steps=2.5), dict(batch=0), dict(channels=28), dict(channels=4), dict(depth=-1)], ids=str
+)
+def test_a_setting_that_cannot_train_is_named(settings):
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=f"{name} must be .* got {value}"):
+        TrainSettings(**settings)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, None])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match="seed must be an integer that is at least 0"):
+        train(seed=seed)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="device is cuda, but torch sees no CUDA device: name 'cpu'"):
+        train(device="cuda")
