@@ -235,6 +235,18 @@ def replay(study):
     return True
 
 
+def paired_gains(records, loss, other, score="AP"):
+    """What ``loss`` scores above ``other``, seed by seed: float64 (seeds,), in AP of [0, 1].
+
+    ``records``: from ``load_study``. ``score``: "AP", "AP50" or "AP75". Raises ``ValueError`` where the seeds of the
+    two do not pair up. Explained in chapter 11.
+    """
+    seeds, other_seeds = ([record["seed"] for record in records[name]] for name in (loss, other))
+    if seeds != other_seeds:
+        raise ValueError(f"{loss} and {other} must have the same seeds to be paired, got {seeds} and {other_seeds}")
+    return np.array([a["AP"][score] - b["AP"][score] for a, b in zip(records[loss], records[other])])
+
+
 def bootstrap_interval(values, confidence=0.95, draws=10_000, seed=0):
     """Percentile bootstrap interval of the mean of ``values`` (N,): (low, high), for seeds as paired differences.
 

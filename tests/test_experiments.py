@@ -462,3 +462,14 @@ def test_more_confidence_takes_a_wider_interval():
 
 def test_the_interval_is_the_same_every_time():
     assert bootstrap_interval([1.0, 2, 4]) == bootstrap_interval([1.0, 2, 4])
+
+
+def test_gains_are_paired_by_seed_and_strangers_are_refused():
+    def record(seed, ap):
+        return {"seed": seed, "AP": {"AP": ap, "AP50": 2 * ap}}
+
+    records = {"a": [record(0, 0.5), record(1, 0.25)], "b": [record(0, 0.25), record(1, 0.5)], "c": [record(7, 0.5)]}
+    assert experiments.paired_gains(records, "a", "b").tolist() == [0.25, -0.25]
+    assert experiments.paired_gains(records, "a", "b", "AP50").tolist() == [0.5, -0.5]
+    with pytest.raises(ValueError, match=r"a and c must have the same seeds to be paired, got \[0, 1\] and \[7\]"):
+        experiments.paired_gains(records, "a", "c")
