@@ -71,9 +71,11 @@ def _draw_boxes(axes, boxes, labels, texts=None, style="-"):
         colour = BOX_COLOURS[label % len(BOX_COLOURS)]
         axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.5, ls=style))
         if texts is not None:
-            above = number % 2 == 0  # by turns, so that two boxes on one object do not overprint
-            place, side = (y1 - 1, "bottom") if above else (y2 + 1, "top")
-            axes.text(x1, place, texts[number], color=colour, fontsize=7, va=side)
+            # By turns above and below, so that two boxes on one object do not overprint; but never out of the picture.
+            above = (number % 2 == 0 and y1 > 8) or y2 > axes.get_ylim()[0] - 8
+            place, side = (y1 - 2, "bottom") if above else (y2 + 2, "top")
+            ground = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
+            axes.text(x1, place, texts[number], color=colour, fontsize=7, va=side, bbox=ground)
 
 
 def draw_boxes(axes, boxes, colour=INK, style="-", width=1.5):

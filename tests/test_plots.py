@@ -71,7 +71,7 @@ def test_every_box_is_drawn_in_its_classes_colour_and_padding_is_not(axes):
 
 
 def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
-    boxes = torch.tensor([[1.0, 2, 11, 8], [3, 13, 9, 19]])
-    show_scene(axes, torch.zeros(3, 20, 20), boxes, texts=["disc .9", "ring .8"])
+    boxes = torch.tensor([[1.0, 20, 11, 30], [3, 20, 9, 30], [5, 2, 9, 8], [7, 30, 9, 39]])
+    show_scene(axes, torch.zeros(3, 40, 40), boxes, texts=["above", "below", "at the top", "at the bottom"])
     shown = [(text.get_text(), text.get_position()) for text in axes.texts]
-    assert shown == [("disc .9", (1, 1)), ("ring .8", (3, 20))]
+    assert shown == [("above", (1, 18)), ("below", (3, 32)), ("at the top", (5, 10)), ("at the bottom", (7, 28))]
