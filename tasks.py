@@ -26,6 +26,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SITE = ROOT / "_build" / "html"
 OLDEST = (3, 11)
+JUPYTER_BOOK = ("-c", "from jupyter_book.cli.main import main; main()")  # a script would break when the folder moves
 BUILD = ("-W", "--keep-going", "-n", "--quiet")  # a warning, a missing reference included, is an error
 ROOM = 3e9  # bytes that an installation takes, about
 
@@ -80,7 +81,7 @@ def make_venv():
 def book():
     install()
     print("building the site", flush=True)
-    call("-m", "jupyter_book", "build", ".", *BUILD)
+    call(*JUPYTER_BOOK, "build", ".", *BUILD)
     print("the site is in %s" % (SITE / "index.html"))
 
 

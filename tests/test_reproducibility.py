@@ -21,7 +21,7 @@ def started(monkeypatch):
     """The models that a training was started from; none is trained, and the losses are made up."""
     models, losses = [], iter([4.0, 3.0])
 
-    def untrained(loss, seed, settings, dtype, model):
+    def untrained(loss, seed, settings, device, dtype, model):
         models.append(model)
         return Run(model, [9.0, next(losses)])
 

@@ -22,7 +22,7 @@ LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link"
 def site(tmp_path_factory):
     """The built site's folder. ``make book`` builds with the same options; a warning fails the build."""
     out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--path-output", str(out), *tasks.BUILD]
+    command = [sys.executable, *tasks.JUPYTER_BOOK, "build", str(ROOT), "--path-output", str(out), *tasks.BUILD]
     build = subprocess.run(command, capture_output=True, text=True)
     assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
     return out / "_build" / "html"
