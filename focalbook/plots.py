@@ -1,6 +1,7 @@
 """The style of the figures, and scenes with boxes. Needs matplotlib."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 COLOURS = {"cross-entropy": "#c8641e", "balanced cross-entropy": "#8a6bd1", "focal loss": "#0f8f8c"}
 """One colour a loss, in every figure; told apart in grey and with colour blindness, readable on white and on black."""
@@ -50,6 +51,16 @@ def use_style():
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("svg", metadata={"Date": None})
+
+
+def steady(values, digits=3):
+    """``values`` rounded to so many significant digits, float64 of the same shape: for drawing what a training gave.
+
+    A figure's bytes are compared, and the last bits of a trained number differ between machines. Three digits are finer
+    than a line is wide.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    return np.array([float(f"{value:.{digits}g}") for value in values.flat]).reshape(values.shape)
 
 
 def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):

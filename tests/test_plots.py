@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from focalbook.plots import BOX_COLOURS, COLOURS, INK, show_scene, use_style  # noqa: E402
+from focalbook.plots import BOX_COLOURS, COLOURS, INK, show_scene, steady, use_style  # noqa: E402
 from focalbook.scenes import SceneSettings  # noqa: E402
 from focalbook.training import LOSSES  # noqa: E402
 
@@ -75,3 +75,14 @@ def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
     show_scene(axes, torch.zeros(3, 40, 40), boxes, texts=["above", "below", "at the top", "at the bottom"])
     shown = [(text.get_text(), text.get_position()) for text in axes.texts]
     assert shown == [("above", (1, 18)), ("below", (3, 32)), ("at the top", (5, 10)), ("at the bottom", (7, 28))]
+
+
+def test_values_are_steadied_to_significant_digits_whatever_their_size():
+    values = torch.tensor([[123456.0, -0.00123456], [0.0, 9.9999]], dtype=torch.float64)
+    assert steady(values).tolist() == [[123000.0, -0.00123], [0.0, 10.0]]
+    assert steady([1.23456], digits=2).tolist() == [1.2]
+
+
+def test_a_change_in_the_last_bits_is_not_drawn():
+    values = torch.rand(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+    assert (steady(values) == steady(values * (1 + 1e-13))).all()
