@@ -13,7 +13,8 @@ module               idea                                                 chapte
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10
-``experiments``      recorded runs, and replaying them                    11
+``records``          runs as small files, read with care                  11
+``experiments``      the studies, recorded and replayed                   11
 ``plots``            the style of the figures, and scenes with boxes      all
 ``prose``            numbers in prose, bound to computed values           all
 ===================  ===================================================  =======

@@ -1,16 +1,11 @@
 """Recorded runs: make them with one command, read them with care, replay any of them (chapter 11).
 
-    python -m focalbook.experiments            makes the records that are missing or stale, on all cores
-    python -m focalbook.experiments --check    names those that are missing, or whose code has changed since
-    python -m focalbook.experiments --replay   tries a sample of the changed ones, and stamps them anew if it agrees
-
-A record is one small JSON file in ``book/records/<study>/``. It names its seed, settings, device and versions, the hash
-of the code that determined it, and carries a checksum, so that a broken or edited one is refused by name.
+python -m focalbook.experiments            makes the records that are missing or stale, on all cores
+python -m focalbook.experiments --check    names those that are missing, or whose code has changed since
+python -m focalbook.experiments --replay   tries a sample of the changed ones, and stamps them anew if it agrees
 """
 
 import argparse
-import ast
-import hashlib
 import json
 import multiprocessing
 import os
@@ -18,20 +13,15 @@ import platform
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from focalbook.evaluation import average_precision, detect_scenes
+from focalbook.records import RECORDS, checksum, load, path_of, save, sources_hash
 from focalbook.retinanet import Detections
 from focalbook.scenes import TEST, VALIDATION
 from focalbook.training import LOSSES, PULSE, TrainSettings, train
-
-RECORDS = Path(__file__).parent.parent / "book" / "records"
-
-SOURCES = ("losses", "scenes", "boxes", "anchors", "matching", "retinanet", "training", "evaluation")
-"""The modules that determine a result."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,7 @@ STUDIES = {
     "learning rate": Study(seeds=(100, 101), collection=VALIDATION, lrs=(0.003, 0.01, 0.03), dtype="float32"),
     "verdict": Study(seeds=tuple(range(10)), collection=TEST, drawn=4),
 }
-"""Written down before anyone looked at a result. First each loss gets its own learning rate from one grid, chosen on
+"""Written down before any of their runs was made. First each loss gets its own learning rate from one grid, chosen on
 validation scenes; then other seeds are judged on test scenes."""
 
 
@@ -71,34 +61,6 @@ def best_lr(loss):
     records = load_study("learning rate")[loss]
     lrs = STUDIES["learning rate"].lrs
     return max(lrs, key=lambda lr: sum(r["AP"]["AP"] for r in records if r["settings"]["lr"] == lr))
-
-
-def _canonical(node):
-    """A syntax tree as nested lists, without docstrings, positions and empty fields: alike on every Python version."""
-    if isinstance(node, list):
-        return [_canonical(item) for item in node if not (isinstance(item, ast.Expr) and _is_text(item.value))]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
-    return [type(node).__name__, *((name, _canonical(value)) for name, value in sorted(fields, key=lambda f: f[0]))]
-
-
-def _is_text(node):
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def sources_hash():
-    """Hash of the code that determines a result: the syntax trees of ``SOURCES``, comments and docstrings aside.
-
-    Explained in chapter 11.
-    """
-    trees = [_canonical(ast.parse((Path(__file__).parent / f"{name}.py").read_text("utf-8"))) for name in SOURCES]
-    return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:16]
-
-
-def _checksum(record):
-    content = {key: value for key, value in record.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def run(study, loss, lr, seed, device=None):
@@ -131,7 +93,7 @@ def run(study, loss, lr, seed, device=None):
         "detections": [_rows(found) for found in detections[: plan.drawn]],
     }
     record = json.loads(json.dumps(record))  # tuples become the lists that a file would give back
-    return dict(record, checksum=_checksum(record))
+    return dict(record, checksum=checksum(record))
 
 
 def _rows(found, score=0.3):
@@ -141,41 +103,6 @@ def _rows(found, score=0.3):
         for box, confidence, label in zip(*(values.tolist() for values in found))
         if confidence > score
     ]
-
-
-def path_of(study, loss, lr, seed):
-    """Where the record of a run lies (chapter 11)."""
-    return RECORDS / study.replace(" ", "-") / f"{loss.replace(' ', '-')}-lr{lr:g}-seed{seed}.json"
-
-
-def _place(record):
-    return path_of(record["study"], record["loss"], record["settings"]["lr"], record["seed"])
-
-
-def save(record):
-    """Write a record beside its place, then rename: never half a file (chapter 11)."""
-    path = _place(record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(beside, path)
-
-
-def load(study, loss, lr, seed):
-    """Read one record. Raises ``FileNotFoundError`` for a missing and ``ValueError`` for a broken or edited one, each
-    naming the file and the command that makes it again (chapter 11)."""
-    path = path_of(study, loss, lr, seed)
-    cure = "make it again with: make evidence"
-    if not path.exists():
-        raise FileNotFoundError(f"there is no record {path}: {cure}")
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        intact = record["checksum"] == _checksum(record) and _place(record) == path  # nor another run's, renamed
-    except (ValueError, KeyError, TypeError, AttributeError):
-        intact = False
-    if not intact:
-        raise ValueError(f"record {path} is broken or was edited by hand: delete it and {cure}")
-    return record
 
 
 def load_study(study):
@@ -230,7 +157,7 @@ def replay(study):
                 return False
     for sample in runs:
         record = dict(load(study, *sample), sources=sources_hash())
-        save(dict(record, checksum=_checksum(record)))
+        save(dict(record, checksum=checksum(record)))
     print(f"{study}: {len(runs)} records stamped")
     return True
 

@@ -12,21 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from focalbook import experiments
-from focalbook.experiments import (
-    SOURCES,
-    Study,
-    as_detections,
-    best_lr,
-    bootstrap_interval,
-    load,
-    load_study,
-    main,
-    path_of,
-    save,
-    sources_hash,
-    stale,
-)
+from focalbook import experiments, records
+from focalbook.experiments import Study, as_detections, best_lr, bootstrap_interval, load_study, main, stale
+from focalbook.records import SOURCES, load, path_of, save, sources_hash
 from focalbook.retinanet import Detections
 from focalbook.scenes import TEST, VALIDATION, SceneSettings
 from focalbook.training import Run, TrainSettings, new_model
@@ -42,7 +30,7 @@ def plans(monkeypatch, tmp_path):
         "verdict": Study(seeds=(0, 1), collection=TEST, settings=TINY, scenes=2, drawn=1),
     }
     monkeypatch.setattr(experiments, "STUDIES", studies)
-    monkeypatch.setattr(experiments, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
     return studies
 
 
@@ -62,7 +50,7 @@ def crafted(study, loss, lr, seed, ap=0.5, sources=None):
         "training loss": [1.5, 0.5],
     }
     record = json.loads(json.dumps(record))
-    return dict(record, checksum=experiments._checksum(record))
+    return dict(record, checksum=records.checksum(record))
 
 
 def save_all(study, ap=lambda loss, lr, seed: 0.5):
@@ -75,7 +63,7 @@ def save_all(study, ap=lambda loss, lr, seed: 0.5):
 
 
 def canonical(code):
-    return experiments._canonical(ast.parse(textwrap.dedent(code)))
+    return records._canonical(ast.parse(textwrap.dedent(code)))
 
 
 CODE = '''
@@ -122,8 +110,8 @@ def test_any_other_change_is_a_change_of_the_code(other):
 @pytest.fixture
 def copied_sources(monkeypatch, tmp_path):
     """A copy of the package's files that the hash reads in place of them."""
-    folder = shutil.copytree(Path(experiments.__file__).parent, tmp_path / "focalbook")
-    monkeypatch.setattr(experiments, "__file__", str(folder / "experiments.py"))
+    folder = shutil.copytree(Path(records.__file__).parent, tmp_path / "focalbook")
+    monkeypatch.setattr(records, "__file__", str(folder / "records.py"))
     return folder
 
 
@@ -145,7 +133,7 @@ def test_the_figures_do_not_belong_to_the_code_behind_a_result(copied_sources):
 
 
 def test_every_module_that_a_result_imports_is_hashed():
-    folder = Path(experiments.__file__).parent
+    folder = Path(records.__file__).parent
     for name in SOURCES:
         for node in ast.walk(ast.parse((folder / f"{name}.py").read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("focalbook."):
@@ -165,7 +153,7 @@ def test_every_run_has_its_own_place(plans):
     save_all("learning rate")
     places = [path_of(study, *run) for study, plan in plans.items() for run in plan.runs()]
     assert len(set(places)) == len(places) == 2 * 3 * 2 + 2 * 3
-    assert not any(" " in str(place.relative_to(experiments.RECORDS)) for place in places)
+    assert not any(" " in str(place.relative_to(records.RECORDS)) for place in places)
 
 
 def test_a_missing_record_is_named_with_its_cure():

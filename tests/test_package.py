@@ -23,6 +23,7 @@ CORE = (
     "training",
     "reproducibility",
     "evaluation",
+    "records",
     "experiments",
 )
 """In the order of the chapters."""

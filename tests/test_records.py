@@ -2,7 +2,8 @@
 
 import pytest
 
-from focalbook.experiments import RECORDS, STUDIES, path_of, stale
+from focalbook.experiments import STUDIES, stale
+from focalbook.records import RECORDS, path_of
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -1,0 +1,80 @@
+"""Records of runs: small JSON files, written whole, read with care (chapter 11).
+
+A record lies in ``book/records/<study>/``. It names its seed, settings, device and versions, the hash of the code that
+determined it, and carries a checksum, so that a broken or edited one is refused by name.
+"""
+
+import ast
+import hashlib
+import json
+import os
+from pathlib import Path
+
+RECORDS = Path(__file__).parent.parent / "book" / "records"
+
+SOURCES = ("losses", "scenes", "boxes", "anchors", "matching", "retinanet", "training", "evaluation")
+"""The modules that determine a result."""
+
+
+def _canonical(node):
+    """A syntax tree as nested lists, without docstrings, positions and empty fields: alike on every Python version."""
+    if isinstance(node, list):
+        return [_canonical(item) for item in node if not (isinstance(item, ast.Expr) and _is_text(item.value))]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return [type(node).__name__, *((name, _canonical(value)) for name, value in sorted(fields, key=lambda f: f[0]))]
+
+
+def _is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def sources_hash():
+    """Hash of the code that determines a result: the syntax trees of ``SOURCES``, comments and docstrings aside.
+
+    Explained in chapter 11.
+    """
+    trees = [_canonical(ast.parse((Path(__file__).parent / f"{name}.py").read_text("utf-8"))) for name in SOURCES]
+    return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:16]
+
+
+def checksum(record):
+    """Hash of all that a record says but the checksum itself: an edited record no longer has it (chapter 11)."""
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def path_of(study, loss, lr, seed):
+    """Where the record of a run lies (chapter 11)."""
+    return RECORDS / study.replace(" ", "-") / f"{loss.replace(' ', '-')}-lr{lr:g}-seed{seed}.json"
+
+
+def _place(record):
+    return path_of(record["study"], record["loss"], record["settings"]["lr"], record["seed"])
+
+
+def save(record):
+    """Write a record beside its place, then rename: never half a file (chapter 11)."""
+    path = _place(record)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
+    os.replace(beside, path)
+
+
+def load(study, loss, lr, seed):
+    """Read one record. Raises ``FileNotFoundError`` for a missing and ``ValueError`` for a broken or edited one, each
+    naming the file and the command that makes it again (chapter 11)."""
+    path = path_of(study, loss, lr, seed)
+    cure = "make it again with: make evidence"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no record {path}: {cure}")
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        intact = record["checksum"] == checksum(record) and _place(record) == path  # nor another run's, renamed
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise ValueError(f"record {path} is broken or was edited by hand: delete it and {cure}")
+    return record
