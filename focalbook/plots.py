@@ -76,9 +76,10 @@ def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):
 
 
 def _draw_boxes(axes, boxes, labels, texts=None, style="-"):
-    for number, ((x1, y1, x2, y2), label) in enumerate(zip(boxes, labels)):
+    for number, (box, label) in enumerate(zip(boxes, labels)):
         if label < 0:
             continue
+        x1, y1, x2, y2 = (round(value, 2) for value in box)  # as in ``steady``: no last bits in the figure's bytes
         colour = BOX_COLOURS[label % len(BOX_COLOURS)]
         axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.5, ls=style))
         if texts is not None:
