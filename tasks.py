@@ -7,6 +7,7 @@ test      unit tests, every stored output re-computed and compared, the site bui
           (what follows goes to pytest: test book/04-focal-loss.ipynb)
 run       re-execute every notebook and store its outputs (run 04 for one)
 evidence  make the recorded runs that are missing or out of date
+bench     measure speed and memory of the loss beside others, into _build/bench
 clean     remove what was built, and .venv
 """
 
@@ -129,13 +130,18 @@ def evidence(*arguments):
     call("-m", "focalbook.experiments", *arguments)
 
 
+def bench():
+    install()
+    call("tools/bench.py")
+
+
 def clean():
     for folder in (SITE.parent, VENV):
         shutil.rmtree(str(folder), ignore_errors=True)
         print("removed %s" % folder)
 
 
-COMMANDS = {task.__name__: task for task in (book, serve, lab, test, run, evidence, clean)}
+COMMANDS = {task.__name__: task for task in (book, serve, lab, test, run, evidence, bench, clean)}
 
 
 def main(arguments):
@@ -146,7 +152,7 @@ def main(arguments):
         print(__doc__)
         sys.exit(0 if arguments in ([], ["help"]) else 2)
     name, rest = arguments[0], arguments[1:]
-    if rest and name in ("book", "lab", "clean") or len(rest) > 1 and name == "serve":
+    if rest and name in ("book", "lab", "bench", "clean") or len(rest) > 1 and name == "serve":
         fail("%s does not take %s" % (name, " ".join(rest)))
     try:
         COMMANDS[name](*rest)

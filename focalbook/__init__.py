@@ -3,7 +3,7 @@
 ===================  ===================================================  =======
 module               idea                                                 chapter
 ===================  ===================================================  =======
-``losses``           cross-entropy, balanced cross-entropy, focal loss    2, 3, 4
+``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 12
 ``imbalance``        who owns the loss and the gradient                   1, 5
 ``scenes``           the synthetic data set                               6
 ``boxes``            IoU, box coding, non-maximum suppression             7

@@ -8,9 +8,11 @@ The NumPy functions read like the text (chapters 2, 3 and 4). ``sigmoid_focal_lo
 gamma = 0 makes it balanced cross-entropy, no alpha besides makes it cross-entropy.
 """
 
+import math
+from numbers import Real
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 
 def _p_t(p, y):
@@ -31,10 +33,11 @@ def _p_t(p, y):
 
 def _check_alpha_gamma(alpha, gamma, off):
     """``off`` is the value of alpha that switches the class weight off: None in NumPy, -1 in torch."""
-    if alpha != off and not (alpha is not None and 0 <= alpha <= 1):
-        raise ValueError(f"alpha must lie in [0, 1], or be {off} for no class weight, got {alpha}")
-    if not gamma >= 0:
-        raise ValueError(f"gamma must be at least 0, got {gamma}")
+    # A tensor is refused: gradients towards it would be lost in silence.
+    if not (alpha is off or isinstance(alpha, Real) and (alpha == off or 0 <= alpha <= 1)):
+        raise ValueError(f"alpha must lie in [0, 1], or be {off} for no class weight, got {alpha!r}")
+    if not (isinstance(gamma, Real) and 0 <= gamma < math.inf):
+        raise ValueError(f"gamma must be a finite number of at least 0, got {gamma!r}")
 
 
 def _alpha_t(alpha, y):
@@ -85,6 +88,10 @@ def focal_loss(p, y, alpha=0.25, gamma=2.0):
     return loss + 0.0  # turns -0.0 into 0.0, and an array without dimensions into a scalar
 
 
+CHUNK = 2**18
+"""Logits worked on at a time on a CPU."""
+
+
 def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none"):
     """Focal loss on logits, a drop-in for ``torchvision.ops.sigmoid_focal_loss``.
 
@@ -94,9 +101,12 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
     ``reduction``: "none", "mean" or "sum"; a detector divides the sum by its positives itself (chapter 8).
 
     Returns nats in the wider of the two types: the shape of ``inputs`` for "none", else a scalar. Half precision is
-    computed in float32. Values and gradients stay finite for every finite logit, for 0 < gamma < 1 too. Raises
-    ``ValueError`` for shapes that differ, an unknown reduction, alpha outside [0, 1] other than -1, gamma below 0, or
-    integer logits. Explained in chapters 4 and 5.
+    computed in float32. Values, gradients and second derivatives are finite for every finite logit. For the backward
+    pass, one number a logit is kept. Works under ``torch.func`` (in reverse mode) and ``torch.compile``.
+
+    Raises ``ValueError`` for shapes that differ, an unknown reduction, alpha outside [0, 1] other than -1, gamma below
+    0, either of them not a number, integer logits, and, on a CPU, labels outside [0, 1] (looking at them would make a
+    GPU wait). Explained in chapters 4, 5 and 12.
     """
     if inputs.shape != targets.shape:
         raise ValueError(
@@ -107,16 +117,121 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
     if not inputs.is_floating_point():
         raise ValueError(f"inputs must be logits in a floating type, got {inputs.dtype}")
     _check_alpha_gamma(alpha, gamma, off=-1)
-    result = torch.promote_types(inputs.dtype, targets.dtype)
-    # Half precision loses small losses before they are summed: at the prior pi = .01 most of the total. float32 inside.
-    x = inputs.float() if result in (torch.float16, torch.bfloat16) else inputs
-    t = targets.to(torch.promote_types(x.dtype, targets.dtype))
+    total = reduction != "none"
+    if targets.requires_grad:  # learnable labels need a graph of their own
+        loss, _ = _loss_and_slope(inputs, targets, alpha, gamma)
+        loss = loss.sum() if total else loss
+    else:
+        loss, _ = _FocalLoss.apply(inputs, targets, alpha, gamma, total)
+    if reduction == "mean":
+        loss = loss / inputs.numel()
+    return loss.to(torch.promote_types(inputs.dtype, targets.dtype))
 
-    loss = -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x))  # CE, exact in both tails
-    if gamma > 0:
-        not_p_t = t * torch.sigmoid(-x) + (1 - t) * torch.sigmoid(x)  # 1 - p_t, without the cancellation of 1 - p
-        # For gamma < 1 the power has an infinite slope at 0, and infinity times 0 is NaN: stay a hair above.
-        loss = not_p_t.clamp(min=torch.finfo(x.dtype).tiny) ** gamma * loss
-    if alpha != -1:
-        loss = (alpha * t + (1 - alpha) * (1 - t)) * loss  # alpha_t
-    return {"none": lambda: loss, "mean": loss.mean, "sum": loss.sum}[reduction]().to(result)
+
+def _inner_dtype(inputs, targets):
+    """The type computed in: the wider of the two, and float32 for half precision."""
+    # Half precision loses small losses before they are summed: at the prior pi = .01 most of the total.
+    dtype = torch.promote_types(inputs.dtype, targets.dtype)
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def _loss_and_slope(x, t, alpha, gamma):
+    """Focal loss and its slope dFL/dx for labels t in [0, 1], both open to further differentiation.
+
+    With q = 1 - p_t = t (1 - p) + (1 - t) p and CE = -t ln p - (1 - t) ln(1 - p), from chapter 12:
+
+        FL     = alpha_t q^gamma CE
+        dFL/dx = alpha_t q^gamma [ (1 - t) p - t (1 - p) + gamma (1 - 2 t) p (1 - p) / q CE ]
+    """
+    dtype = _inner_dtype(x, t)
+    x, t = x.to(dtype), t.to(dtype)
+    negative = x < 0
+    # Autograd's slope of |x| is wrong at 0; and below -1e3, where e^-|x| is 0 in any type, none must overflow.
+    e = torch.exp(torch.where(negative, x, -x).clamp(min=-1e3) if torch.is_grad_enabled() else -x.abs())
+    large = 1 / (1 + e)
+    small = e * large  # without the cancellation of 1 - large
+    p, not_p = torch.where(negative, small, large), torch.where(negative, large, small)
+    ce = torch.log1p(e) + torch.where(negative, -t * x, (1 - t) * x)
+    # For gamma < 1 the power has an infinite slope at 0, and infinity times 0 is NaN: stay a hair above.
+    q = (t * not_p + (1 - t) * p).clamp(min=torch.finfo(x.dtype).tiny)
+    weight = q**gamma if alpha == -1 else (alpha * t + (1 - alpha) * (1 - t)) * q**gamma
+    slope = weight * ((1 - t) * p - t * not_p + gamma * (1 - 2 * t) * (p * not_p / q) * ce)
+    return weight * ce, slope
+
+
+def _hard_loss_and_slope(x, t, alpha, gamma, loss, slope):
+    """The same for labels 0 and 1, without a graph, written into ``loss`` and ``slope``; False for other labels.
+
+    With the sign s = 1 - 2 t: q = sigmoid(s x), p_t = 1 - q and CE = max(s x, 0) - ln(1 - min(q, p_t)), which is one
+    sigmoid and one logarithm in all. Raises ``ValueError`` for labels outside [0, 1].
+    """
+    low, high = (end.item() for end in torch.addcmul(t, t, t, value=-1, out=loss).aminmax())  # t - t^2
+    if not low >= 0:  # NaN included
+        bad = t[~((t >= 0) & (t <= 1))][0]
+        raise ValueError(f"targets must be labels in [0, 1], got {bad:g}: leave such examples out")
+    if not (low == high == 0):
+        return False
+    sign = torch.mul(t, -2, out=slope).add_(1)
+    sx = sign * x
+    q = torch.sigmoid(sx)
+    p_t = 1 - q
+    ce = sx.clamp_(min=0).sub_(torch.minimum(q, p_t, out=loss).neg_().log1p_())
+    weight = sign if alpha == -1 else sign.clamp_(-alpha, 1 - alpha)  # s alpha_t
+    weight.mul_(torch.pow(q, gamma, out=loss))
+    torch.mul(weight, ce, out=loss).abs_()
+    weight.mul_(q.addcmul_(p_t, ce, value=gamma))  # dFL/dx = s alpha_t q^gamma (q + gamma p_t CE)
+    return True
+
+
+class _FocalLoss(torch.autograd.Function):
+    """Focal loss, or its sum if ``total``, with the slope found on the way: the backward pass is one product."""
+
+    @staticmethod
+    def forward(inputs, targets, alpha, gamma, total):
+        dtype = _inner_dtype(inputs, targets)
+        if inputs.device.type != "cpu" or torch.compiler.is_compiling():
+            loss, slope = _loss_and_slope(inputs, targets, alpha, gamma)
+            return loss.sum() if total else loss, slope
+        # In chunks, so that every pass but the first finds its numbers in the cache; the sum needs no array of losses.
+        slope = torch.empty_like(inputs, dtype=dtype, memory_format=torch.contiguous_format)
+        loss = slope.new_empty(min(CHUNK, inputs.numel())) if total else torch.empty_like(slope)
+        flat_inputs, flat_targets, flat_slope, flat_loss = (v.reshape(-1) for v in (inputs, targets, slope, loss))
+        added = 0.0
+        for start in range(0, inputs.numel(), CHUNK):
+            end = min(start + CHUNK, inputs.numel())
+            x, t = flat_inputs[start:end].to(dtype), flat_targets[start:end].to(dtype)
+            chunk = flat_loss[: end - start] if total else flat_loss[start:end], flat_slope[start:end]
+            if not _hard_loss_and_slope(x, t, alpha, gamma, *chunk):
+                for out, soft in zip(chunk, _loss_and_slope(x, t, alpha, gamma)):
+                    out.copy_(soft)
+            if total:
+                added += chunk[0].sum().item()
+        return torch.tensor(added, dtype=dtype) if total else loss, slope
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, t, ctx.alpha, ctx.gamma, _ = inputs
+        ctx.save_for_backward(x, t, output[1])
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # no array of zeros in place of the slope's gradient
+
+    @staticmethod
+    def backward(ctx, grad, _):
+        if grad is None:
+            return None, None, None, None, None
+        x, t, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a derivative of the derivative is asked for
+            _, slope = _loss_and_slope(x, t, ctx.alpha, ctx.gamma)
+        return (grad * slope).to(x.dtype), None, None, None, None
+
+    @staticmethod
+    def vmap(info, in_dims, x, t, alpha, gamma, total):
+        x, t = (
+            part.expand(info.batch_size, *part.shape) if dim is None else part.movedim(dim, 0)
+            for part, dim in zip((x, t), in_dims)
+        )
+        if t.requires_grad:
+            loss, slope = _loss_and_slope(x, t, alpha, gamma)
+        else:
+            loss, slope = _FocalLoss.apply(x, t, alpha, gamma, False)
+        return (loss.flatten(1).sum(1) if total else loss, slope), (0, 0)

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
 COLOURS = {"cross-entropy": "#c8641e", "balanced cross-entropy": "#8a6bd1", "focal loss": "#0f8f8c"}
 """One colour a loss, in every figure; told apart in grey and with colour blindness, readable on white and on black."""
@@ -153,3 +154,38 @@ def show_difference(axes, row, values, interval, colour):
     axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.45, markersize=5)
     axes.hlines(row + 0.2, *interval, color=colour, linewidth=3)
     axes.plot(sum(values) / len(values), row + 0.2, "D", color=colour, markersize=7)
+
+
+def show_speed(figure, rows):
+    """Draw how many times faster than torchvision's formula each variant is, against the number of logits.
+
+    ``rows``: those of ``tools/bench.py``, one panel for each device and way of handing out memory (chapter 12).
+    """
+    ours, theirs = COLOURS["focal loss"], COLOURS["cross-entropy"]
+    styles = {
+        "limit": (INK, ":", ""),
+        "compiled focalbook": (ours, "--", "D"),
+        "focalbook": (ours, "-", "o"),
+        "BCE with logits": (INK, "-", "^"),
+        "compiled torchvision's formula": (theirs, "--", "s"),
+        "torchvision's formula": (theirs, "-", ""),
+        "stable rewrite": (INK, "--", "v"),
+    }
+    groups = list(dict.fromkeys((row["device"], row["pages"]) for row in rows))
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for panel, group in zip(panels, groups):
+        for variant, (colour, line, marker) in styles.items():
+            mine = [row for row in rows if (row["device"], row["pages"], row["variant"]) == (*group, variant)]
+            if not mine:
+                continue
+            logits, times = [row["logits"] for row in mine], [row["times"] for row in mine]
+            low, middle, high = zip(*times)
+            panel.plot(logits, middle, color=colour, linestyle=line, marker=marker, markersize=5, label=variant)
+            panel.fill_between(logits, low, high, color=colour, alpha=0.15, lw=0)
+        panel.set(xscale="log", yscale="log", xlabel="logits", title=f"{group[0].upper()}, pages {group[1]}")
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_major_formatter("{x:g}")
+    panels[0].set_ylabel("times faster, forward and backward")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -102,7 +102,7 @@ def detection_loss(logits, deltas, matches, anchors, alpha, gamma):
     targets, counts = class_targets(matches.labels, logits.shape[-1])
     positive = matches.labels >= 0
     normaliser = positive.sum().clamp(min=1)
-    losses = sigmoid_focal_loss(logits, targets.to(logits.dtype), alpha, gamma)
+    losses = sigmoid_focal_loss(logits, targets, alpha, gamma)
     errors = F.smooth_l1_loss(deltas, encode(matches.boxes, anchors).to(deltas.dtype), beta=0.1, reduction="none")
     classification = (losses * counts[..., None]).sum() / normaliser
     regression = (errors * positive[..., None]).sum() / normaliser
