@@ -13,14 +13,21 @@ module               idea                                                 chapte
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10
+``mining``           online hard example mining                           11
+``cousins``          three relatives of focal loss                        11
+``calibration``      whether the scores mean what they say                11
+``studies``          every run that the book reports, declared            11
 ``records``          runs as small files, read with care                  11
-``experiments``      the studies, recorded and replayed                   11
+``experiments``      the studies, run, recorded and replayed              11
+``distributed``      what processes that train together add up            14
+``coco``             your own images, in COCO format                      15
+``__main__``         the command: train one detector and judge it         14, 15
 ``plots``            the style of the figures, and scenes with boxes      all
 ``prose``            numbers in prose, bound to computed values           all
 ===================  ===================================================  =======
 
-Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm and the COCO library are imported where they
-are used.
+Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm, Pillow and the COCO library are imported where
+they are used.
 """
 
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ import io
 
 import torch
 
-from focalbook.scenes import TEST, Scenes, render
+from focalbook.scenes import TEST, Scenes
 
 
 def average_precision(detections, scenes, classes):
@@ -60,23 +60,24 @@ def _annotations(images):
     return rows
 
 
-def detect_scenes(model, count, settings, seed=TEST, batch=32):
+def detect_scenes(model, count, settings, seed=TEST, batch=32, pixels=True):
     """Run ``model`` on the first ``count`` scenes of a collection: (list of ``Detections``, ``Scenes``), on its device.
 
-    ``settings``: the ``SceneSettings``. ``seed``: the collection, ``TEST`` unless one is choosing. Raises
-    ``ValueError`` for a count below 1. Explained in chapter 10.
+    ``settings``: the ``SceneSettings``, or a ``CocoFolder``. ``seed``: the collection, ``TEST`` unless one is choosing.
+    ``pixels``: whether to keep the images, which for many large ones do not fit in memory. Raises ``ValueError`` for a
+    count below 1. Explained in chapter 10.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     weight = model.stem[0].weight
     detections, parts = [], []
     for first in range(0, count, batch):
-        part = render(range(first, min(count, first + batch)), seed, settings, weight.device, weight.dtype)
+        part = settings.batch(range(first, min(count, first + batch)), seed, weight.device, weight.dtype)
         detections += model.detect(part.images)
-        parts.append(part)
+        parts.append(part if pixels else part._replace(images=part.images[:, :0]))
     return detections, Scenes(*map(torch.cat, zip(*parts)))
 
 
 def evaluate(model, count, settings, seed=TEST):
     """COCO AP of ``model`` on the first ``count`` scenes of a collection: ``average_precision``'s dict (chapter 10)."""
-    return average_precision(*detect_scenes(model, count, settings, seed), settings.classes)
+    return average_precision(*detect_scenes(model, count, settings, seed, pixels=False), settings.classes)

@@ -1,21 +1,35 @@
-"""The committed records: whole, made by today's code, and all of them asked for."""
+"""The committed records: whole, made by today's code, all of them asked for; a study has all of its records or none."""
 
 import json
 
 import pytest
 
-from focalbook.experiments import STUDIES, stale
+from focalbook.experiments import runs, stale
 from focalbook.records import RECORDS, path_of, sources_hash
+from focalbook.studies import STUDIES
+
+
+def folder_of(study):
+    """Where the records of a study lie."""
+    return path_of(study, "", 0, 0).parent
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_every_record_is_whole_and_made_by_todays_code(study):
+def test_a_study_that_has_records_is_complete_whole_and_made_by_todays_code(study):
+    if not folder_of(study).exists():
+        pytest.skip(f"planned: {study} has no records yet")
     assert stale(study) == [], "make evidence makes these again"
 
 
 def test_no_record_lies_about_that_no_study_asks_for():
-    asked = {path_of(study, *run) for study, plan in STUDIES.items() for run in plan.runs()}
-    assert {path for path in RECORDS.rglob("*") if path.is_file()} == asked
+    asked, unresolved = set(), set()
+    for study in STUDIES:
+        try:
+            asked |= {path_of(study, *run) for run in runs(study)}
+        except FileNotFoundError:  # it rests on a choice that is not made yet: what it asks for is not known
+            unresolved.add(folder_of(study))
+    found = {path for path in RECORDS.rglob("*") if path.is_file() and path.parent not in unresolved}
+    assert found <= asked
 
 
 def test_the_measurement_of_the_loss_is_of_todays_code():

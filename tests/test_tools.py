@@ -65,9 +65,10 @@ def test_a_name_that_no_notebook_has_is_said(capsys):
     assert "starts with 99" in capsys.readouterr().out
 
 
-def test_the_renderer_is_measured(monkeypatch):
+def test_the_renderer_and_the_training_step_are_measured(monkeypatch):
     monkeypatch.setattr(throughput, "SECONDS", 0.01)
     assert throughput.scenes_per_second(throughput.SETTINGS["default, 96 px"], "cpu", batch=2) > 0
+    assert throughput.steps_per_second(throughput.SETTINGS["default, 96 px"], "cpu", batch=2) > 0
 
 
 def test_what_the_bench_compares_computes_the_same():
