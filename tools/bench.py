@@ -1,6 +1,6 @@
 """How fast is the book's focal loss, and how much does it keep? Prints a table, writes JSON, draws the picture.
 
-python tools/bench.py         (make bench; about five minutes; writes _build/bench/)
+python tools/bench.py         (make bench; about two minutes; writes _build/bench/)
 
 Forward and backward of the sum, hard labels, gamma = 2, all variants in turn in one process: each round runs every
 variant a few times and takes its median, so that a ratio compares what was measured side by side. On a CPU twice: with
@@ -35,7 +35,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "_build" / "bench"
 SIZES = {"cpu": (10**5, 10**6, 10**7), "cuda": (10**5, 10**6, 10**7, 16 * 10**6)}
 THREADS = 2
 ROUNDS = 9
-SECONDS = 0.05  # how long one variant runs in one round, at least; once or more
+SECONDS = 0.05  # how long one variant runs in one round, three calls at least
 PAGES = {"as usual": {}, "kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}}
 BASE = "torchvision's formula"
 
@@ -90,10 +90,10 @@ def forward_backward(loss, inputs, targets):
     loss(inputs, targets).backward()
 
 
-def seconds(run, device, least=SECONDS):
-    """Median seconds of ``run`` over as many calls as fit in ``least`` seconds, three or more."""
+def seconds(run, device):
+    """Median seconds of ``run`` over as many calls as fit in ``SECONDS`` seconds, three or more."""
     taken, start = [], time.perf_counter()
-    while len(taken) < 3 or time.perf_counter() - start < least:
+    while len(taken) < 3 or time.perf_counter() - start < SECONDS:
         before = time.perf_counter()
         run()
         if device == "cuda":
@@ -153,10 +153,10 @@ def measure(device, pages):
             run(), run()
         rounds = [{name: seconds(run, device) for name, run in runs.items()} for _ in range(ROUNDS)]
         for name, run in runs.items():
-            times = sorted(taken[BASE] / taken[name] for taken in rounds)
+            times = statistics.quantiles((taken[BASE] / taken[name] for taken in rounds), n=4, method="inclusive")
             row = {"device": device, "pages": pages, "logits": size, "variant": name}
             row["milliseconds"] = round(1e3 * statistics.median(taken[name] for taken in rounds), 4)
-            row["times"] = [round(value, 3) for value in (times[2], times[4], times[6])]
+            row["times"] = [round(value, 3) for value in times]
             if name != "limit":
                 row["kept"] = round(kept_bytes(losses[name], inputs, targets) / size, 1)
                 inputs.grad = None
