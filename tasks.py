@@ -6,7 +6,8 @@ lab       open the notebooks in JupyterLab
 test      unit tests, every stored output re-computed and compared, the site built and checked
           (what follows goes to pytest: test book/04-focal-loss.ipynb)
 run       re-execute every notebook and store its outputs (run 04 for one)
-evidence  make the recorded runs that are missing or out of date
+evidence  make the recorded runs that are missing or out of date (evidence verdict for one study), saying first how long
+evidence-check  name those, then make a sample of every study again and compare
 bench     measure speed and memory of the loss beside others, into _build/bench
 clean     remove what was built, and .venv
 """
@@ -130,6 +131,12 @@ def evidence(*arguments):
     call("-m", "focalbook.experiments", *arguments)
 
 
+def evidence_check(*arguments):
+    install()
+    call("-m", "focalbook.experiments", "--check", *arguments)
+    call("-m", "focalbook.experiments", "--verify", *arguments)
+
+
 def bench():
     install()
     call("tools/bench.py")
@@ -141,7 +148,8 @@ def clean():
         print("removed %s" % folder)
 
 
-COMMANDS = {task.__name__: task for task in (book, serve, lab, test, run, evidence, bench, clean)}
+TASKS = (book, serve, lab, test, run, evidence, evidence_check, bench, clean)
+COMMANDS = {task.__name__.replace("_", "-"): task for task in TASKS}
 
 
 def main(arguments):

@@ -3,7 +3,7 @@
 ===================  ===================================================  =======
 module               idea                                                 chapter
 ===================  ===================================================  =======
-``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 12
+``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17
 ``imbalance``        who owns the loss and the gradient                   1, 5
 ``scenes``           the synthetic data set                               6
 ``boxes``            IoU, box coding, non-maximum suppression             7
@@ -13,14 +13,22 @@ module               idea                                                 chapte
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10
+``mining``           online hard example mining                           11
+``studies``          every run that the book reports, declared            11
 ``records``          runs as small files, read with care                  11
-``experiments``      the studies, recorded and replayed                   11
+``experiments``      the studies, run, recorded and replayed              11
+``owners``           who owns the loss of a detector in training          14
+``calibration``      whether the scores mean what they say                15
+``cousins``          three relatives of focal loss                        15
+``distributed``      what processes that train together add up            19
+``coco``             your own images, in COCO format                      20
+``__main__``         the command: train one detector and judge it         19, 20
 ``plots``            the style of the figures, and scenes with boxes      all
 ``prose``            numbers in prose, bound to computed values           all
 ===================  ===================================================  =======
 
-Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm and the COCO library are imported where they
-are used.
+Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm, Pillow and the COCO library are imported where
+they are used.
 """
 
 __version__ = "0.1.0"

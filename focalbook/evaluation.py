@@ -5,7 +5,10 @@ import io
 
 import torch
 
-from focalbook.scenes import TEST, Scenes, render
+from focalbook.matching import match
+from focalbook.retinanet import Detections
+from focalbook.scenes import TEST, Scenes
+from focalbook.training import class_targets
 
 
 def average_precision(detections, scenes, classes):
@@ -60,23 +63,55 @@ def _annotations(images):
     return rows
 
 
-def detect_scenes(model, count, settings, seed=TEST, batch=32):
+def detect_scenes(model, count, settings, seed=TEST, batch=32, pixels=True):
     """Run ``model`` on the first ``count`` scenes of a collection: (list of ``Detections``, ``Scenes``), on its device.
 
-    ``settings``: the ``SceneSettings``. ``seed``: the collection, ``TEST`` unless one is choosing. Raises
-    ``ValueError`` for a count below 1. Explained in chapter 10.
+    ``settings``: the ``SceneSettings``, or a ``CocoFolder``. ``seed``: the collection, ``TEST`` unless one is choosing.
+    ``pixels``: whether to keep the images, which for many large ones do not fit in memory. Raises ``ValueError`` for a
+    count below 1. Explained in chapter 10.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     weight = model.stem[0].weight
     detections, parts = [], []
     for first in range(0, count, batch):
-        part = render(range(first, min(count, first + batch)), seed, settings, weight.device, weight.dtype)
+        part = settings.batch(range(first, min(count, first + batch)), seed, weight.device, weight.dtype)
         detections += model.detect(part.images)
-        parts.append(part)
+        parts.append(part if pixels else part._replace(images=part.images[:, :0]))
     return detections, Scenes(*map(torch.cat, zip(*parts)))
 
 
 def evaluate(model, count, settings, seed=TEST):
     """COCO AP of ``model`` on the first ``count`` scenes of a collection: ``average_precision``'s dict (chapter 10)."""
-    return average_precision(*detect_scenes(model, count, settings, seed), settings.classes)
+    return average_precision(*detect_scenes(model, count, settings, seed, pixels=False), settings.classes)
+
+
+def answers(model, settings, collection, count):
+    """What ``model`` says of every anchor of the first ``count`` scenes of a collection, and what is right: logits
+    float64 and targets bool, both (N, K), without the ignored anchors.
+
+    ``settings``: the ``TrainSettings`` it was trained with. Explained in chapter 14.
+    """
+    weight = model.stem[0].weight
+    scenes = settings.scenes.batch(range(count), collection, weight.device, weight.dtype)
+    labels = match(model.anchors, scenes.boxes, scenes.labels).labels
+    targets, counts = class_targets(labels, len(settings.scenes.classes))
+    with torch.no_grad():
+        logits = torch.cat([model(images)[0] for images in scenes.images.split(8)])
+    return logits[counts].double(), targets[counts]
+
+
+def as_rows(found, score=0.3):
+    """``Detections`` as rows of x1, y1, x2, y2, score, label to a hundredth, for JSON: those above ``score``, which are
+    worth drawing. Explained in chapter 11."""
+    return [
+        [*(round(value, 2) for value in box), round(confidence, 2), label]
+        for box, confidence, label in zip(*(values.tolist() for values in found))
+        if confidence > score
+    ]
+
+
+def as_detections(rows):
+    """``Detections`` from the rows of x1, y1, x2, y2, score, label (chapter 11)."""
+    values = torch.tensor(rows, dtype=torch.float64).view(-1, 6)
+    return Detections(values[:, :4], values[:, 4], values[:, 5].long())

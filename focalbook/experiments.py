@@ -1,8 +1,11 @@
 """Recorded runs: make them with one command, read them with care, replay any of them (chapter 11).
 
-python -m focalbook.experiments            makes the records that are missing or stale, on all cores
-python -m focalbook.experiments --check    names those that are missing, or whose code has changed since
-python -m focalbook.experiments --replay   tries a sample of the changed ones, and stamps them anew if it agrees
+python -m focalbook.experiments               makes the records that are missing or stale, on all cores
+python -m focalbook.experiments map           those of one study
+python -m focalbook.experiments --list        says what each study asks, and how many of its runs are made
+python -m focalbook.experiments --check       names those that are missing, or whose code has changed since
+python -m focalbook.experiments --replay      tries a sample of the changed ones, and stamps them anew if it agrees
+python -m focalbook.experiments --verify      makes a sample of each study again and compares, changed or not
 """
 
 import argparse
@@ -12,166 +15,232 @@ import os
 import platform
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
-from focalbook.evaluation import average_precision, detect_scenes
+from focalbook.calibration import calibrate
+from focalbook.evaluation import as_rows, average_precision, detect_scenes
+from focalbook.owners import owners_of
 from focalbook.records import RECORDS, checksum, load, path_of, save, sources_hash
-from focalbook.retinanet import Detections
-from focalbook.scenes import TEST, VALIDATION
-from focalbook.training import LOSSES, PULSE, TrainSettings, train
+from focalbook.studies import STUDIES, VERSIONS
+from focalbook.training import PULSE, train
 
 
-@dataclass(frozen=True)
-class Study:
-    """Runs that belong together: each of ``losses`` with each of ``lrs`` and each of ``seeds``, in ``dtype``, all else
-    as in ``settings``; each judged on the first ``scenes`` scenes of the ``collection``.
+def runs(study):
+    """Every (arm, lr, seed) of a study, seed after seed (chapter 11)."""
+    plan = STUDIES[study]
+    rates = {
+        arm: plan.lrs or (spec.factor * chosen_rate(spec.like, plan.rates_from),) for arm, spec in plan.arms.items()
+    }
+    return [(arm, lr, seed) for seed in plan.seeds for arm in plan.arms for lr in rates[arm]]
 
-    ``lrs``: peak learning rates; empty means one for each loss, the best of the study "learning rate". ``drawn``: of
-    how many scenes the detections are recorded. Explained in chapter 11.
+
+def chosen(family):
+    """The version and the learning rate of a family of losses with the highest mean AP in the study "choice": its name
+    and a float (chapter 11)."""
+    choice = STUDIES["choice"]
+    candidates = [(version, lr) for version in VERSIONS[family] for lr in choice.lrs]
+    return max(candidates, key=lambda run: mean_ap([load("choice", *run, seed) for seed in choice.seeds], run[1]))
+
+
+def chosen_rate(family, study="choice"):
+    """The learning rate with which a family of losses has the highest mean AP in a ``study`` that chooses: a float.
+
+    In "choice" it is chosen together with the version, elsewhere for the version chosen there (chapter 11).
     """
-
-    seeds: tuple[int, ...]
-    collection: int
-    lrs: tuple[float, ...] = ()
-    losses: tuple[str, ...] = tuple(LOSSES)
-    settings: TrainSettings = TrainSettings()
-    dtype: str = "float64"
-    scenes: int = 256
-    drawn: int = 0
-
-    def runs(self):
-        """Every (loss, lr, seed) of the study, seed after seed."""
-        rates = {loss: self.lrs or (best_lr(loss),) for loss in self.losses}
-        return [(loss, lr, seed) for seed in self.seeds for loss in self.losses for lr in rates[loss]]
+    if study == "choice":
+        return chosen(family)[1]
+    plan = STUDIES[study]
+    return max(plan.lrs, key=lambda lr: mean_ap([load(study, family, lr, seed) for seed in plan.seeds], lr))
 
 
-STUDIES = {
-    "learning rate": Study(seeds=(100, 101), collection=VALIDATION, lrs=(0.003, 0.01, 0.03), dtype="float32"),
-    "verdict": Study(seeds=tuple(range(10)), collection=TEST, drawn=4),
-}
-"""Written down before any of their runs was made. First each loss gets its own learning rate from one grid, chosen on
-validation scenes; then other seeds are judged on test scenes."""
+def mean_ap(records, lr):
+    """Mean AP of the ``records`` with this learning rate, a float in [0, 1] (chapter 11)."""
+    return float(np.mean([record["AP"]["AP"] for record in records if record["settings"]["lr"] == lr]))
 
 
-def best_lr(loss):
-    """The learning rate of the study "learning rate" with the highest mean validation AP for ``loss`` (chapter 11)."""
-    records = load_study("learning rate")[loss]
-    lrs = STUDIES["learning rate"].lrs
-    return max(lrs, key=lambda lr: sum(r["AP"]["AP"] for r in records if r["settings"]["lr"] == lr))
+def plan_of(study, arm, lr):
+    """What decides a run beside its seed: the arguments of ``class_losses``, and the ``TrainSettings`` (chapter 11)."""
+    plan, spec = STUDIES[study], STUDIES[study].arms[arm]
+    loss = spec.loss or VERSIONS[spec.like][chosen(spec.like)[0]]
+    return loss, replace(plan.settings, lr=lr, **spec.changes)
 
 
-def run(study, loss, lr, seed, device=None):
+def run(study, arm, lr, seed, device=None):
     """Train and judge one run of a study from nothing and return its record, a dict that JSON can hold.
 
-    ``study``: a name from ``STUDIES``; ``loss``, ``lr``, ``seed``: one of its runs. Everything but "seconds" and what
-    names the machine ("device", "versions") comes out the same again. Explained in chapter 11.
+    ``study``: a name from ``STUDIES``; ``arm``, ``lr``, ``seed``: one of its ``runs``. Everything but "seconds" and
+    what names the machine ("device", "versions") comes out the same again. A training that diverges is a result: its
+    record says at which step, and has AP 0. Explained in chapter 11.
     """
     plan = STUDIES[study]
-    settings = replace(plan.settings, lr=lr)
+    loss, settings = plan_of(study, arm, lr)
+    looks = {0, settings.steps // 2 // PULSE * PULSE, settings.steps} if plan.owners else ()
+    owned = {}
+
+    def look(step, model):
+        if step in looks:
+            owned[str(step)] = owners_of(model, settings)
+
+    device = torch.device(device or _device())
     start = time.perf_counter()
-    result = train(loss, seed, settings, device, getattr(torch, plan.dtype))
-    detections, scenes = detect_scenes(result.model, plan.scenes, settings.scenes, plan.collection)
-    score = average_precision(detections, scenes, settings.scenes.classes)
     record = {
         "study": study,
-        "loss": loss,
+        "arm": arm,
         "seed": seed,
-        "settings": asdict(settings),
-        "collection": plan.collection,
-        "scenes": plan.scenes,
-        "dtype": plan.dtype,
-        "device": result.model.anchors.device.type,
+        **_planned(study, arm, lr),
+        "device": device.type,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "sources": sources_hash(),
-        "seconds": round(time.perf_counter() - start),
-        "training loss": [round(pulse.mean().item(), 5) for pulse in torch.tensor(result.losses).split(PULSE)],
-        "AP": {name: score[name] for name in ("AP", "AP50", "AP75")},
-        "AP by class": score["by class"],
-        "detections": [_rows(found) for found in detections[: plan.drawn]],
     }
+    try:
+        result = train(loss, seed, settings, device, getattr(torch, plan.dtype), look=look)
+    except FloatingPointError as error:
+        record |= {"diverged": str(error), "AP": dict.fromkeys(("AP", "AP50", "AP75"), 0.0), "training loss": []}
+    else:
+        detections, scenes = detect_scenes(result.model, plan.scenes, settings.scenes, plan.collection)
+        score = average_precision(detections, scenes, settings.scenes.classes)
+        record |= {
+            "training loss": [round(pulse.mean().item(), 5) for pulse in torch.tensor(result.losses).split(PULSE)],
+            "AP": {name: score[name] for name in ("AP", "AP50", "AP75")},
+            "AP by class": score["by class"],
+            "detections": [as_rows(found) for found in detections[: plan.drawn]],
+            "owners": owned,
+            "calibration": calibrate(result.model, settings) if plan.calibration else {},
+        }
+    record["seconds"] = round(time.perf_counter() - start)
     record = json.loads(json.dumps(record))  # tuples become the lists that a file would give back
     return dict(record, checksum=checksum(record))
 
 
-def _rows(found, score=0.3):
-    """x1, y1, x2, y2, score, label of each detection worth drawing, to a hundredth."""
-    return [
-        [*(round(value, 2) for value in box), round(confidence, 2), label]
-        for box, confidence, label in zip(*(values.tolist() for values in found))
-        if confidence > score
-    ]
+def _device():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def expected_seconds(study, arm, steps=10):
+    """How long a run of this arm takes on this machine: measured now, over ``steps`` steps with cross-entropy.
+
+    Once for all runs whose steps cost about the same. A run ends with an evaluation; a tenth more covers it. Explained
+    in chapter 11.
+    """
+    plan = STUDIES[study]
+    settings = replace(plan.settings, **plan.arms[arm].changes)
+    kind = (settings.scenes, settings.batch, plan.dtype)
+    if kind not in _SECONDS:
+        times = []
+        for _ in range(2):  # the first time pays for the start
+            start = time.perf_counter()
+            train("cross-entropy", 0, replace(settings, steps=steps), _device(), getattr(torch, plan.dtype))
+            times.append(time.perf_counter() - start)
+        _SECONDS[kind] = min(times) / steps
+    return 1.1 * settings.steps * _SECONDS[kind]
+
+
+_SECONDS = {}
+"""Seconds a step, by what decides them."""
 
 
 def load_study(study):
-    """All records of a study: a dict from loss to the list of its records, seed after seed (chapter 11)."""
-    records = {loss: [] for loss in STUDIES[study].losses}
-    for loss, lr, seed in STUDIES[study].runs():
-        records[loss].append(load(study, loss, lr, seed))
+    """All records of a study: a dict from arm to the list of its records, seed after seed (chapter 11)."""
+    records = {arm: [] for arm in STUDIES[study].arms}
+    for arm, lr, seed in runs(study):
+        records[arm].append(load(study, arm, lr, seed))
     return records
 
 
 def stale(study):
-    """Runs (loss, lr, seed) of a study whose record is missing, or was made by other code or settings than today's.
+    """Runs (arm, lr, seed) of a study whose record is missing, or was made by other code or settings than today's.
 
     Explained in chapter 11.
     """
     today = sources_hash()
-    return [
-        run for run in STUDIES[study].runs() if not (_as_planned(study, *run) and load(study, *run)["sources"] == today)
-    ]
+    return [run for run in runs(study) if not (_as_planned(study, *run) and load(study, *run)["sources"] == today)]
 
 
-def _as_planned(study, loss, lr, seed):
-    """Whether a run has a record, made by the settings that the study has today."""
-    if not path_of(study, loss, lr, seed).exists():
-        return False
-    plan, record = STUDIES[study], load(study, loss, lr, seed)
-    planned = {
-        "settings": json.loads(json.dumps(asdict(replace(plan.settings, lr=lr)))),
+def _planned(study, arm, lr):
+    """The part of a record that the study decides, as JSON gives it back."""
+    plan = STUDIES[study]
+    loss, settings = plan_of(study, arm, lr)
+    part = {
+        "loss": loss,
+        "settings": asdict(settings),
         "collection": plan.collection,
         "scenes": plan.scenes,
         "dtype": plan.dtype,
     }
-    return planned == {key: record[key] for key in planned}
+    return json.loads(json.dumps(part))
+
+
+def _as_planned(study, arm, lr, seed):
+    """Whether a run has a record, made by the settings that the study has today."""
+    if not path_of(study, arm, lr, seed).exists():
+        return False
+    plan, record, planned = STUDIES[study], load(study, arm, lr, seed), _planned(study, arm, lr)
+    if planned != {key: record[key] for key in planned}:
+        return False
+    found = (len(record.get("detections", ())), bool(record.get("owners")), bool(record.get("calibration")))
+    return "diverged" in record or found == (plan.drawn, plan.owners, plan.calibration)
 
 
 def replay(study):
-    """Make one run of each loss again whose record is stale by its code alone; if they agree, stamp all such records.
+    """Make a sample of the runs again whose record is stale by its code alone; if they agree, stamp all such records.
 
-    A change of the code need not change a result. Agreement: the AP and the recorded training losses to a thousandth,
-    or a hundredth for a float32 study; on the machine that made them it is the last digit, on another one rounding
-    differs. Returns whether all replays agreed; where one does not, nothing is stamped. Explained in chapter 11.
+    A change of the code need not change a result. The sample is a run of each of up to four arms. Agreement: the AP and
+    the recorded training losses to a thousandth, or a hundredth for a float32 study; on the machine that made them it
+    is the last digit, on another one rounding differs. Returns whether all replays agreed; where one does not, nothing
+    is stamped. Explained in chapter 11.
     """
-    runs = [run for run in stale(study) if _as_planned(study, *run)]
-    tolerance = 1e-3 if STUDIES[study].dtype == "float64" else 1e-2
-    for loss in STUDIES[study].losses:
-        for sample in [run for run in runs if run[0] == loss][:1]:
-            old, new = load(study, *sample), run(study, *sample)
-            values = [[*record["AP"].values(), *record["training loss"]] for record in (old, new)]
-            agrees = np.allclose(*values, rtol=tolerance, atol=tolerance)
-            print(study, *sample, "agrees" if agrees else "differs: make its study again", flush=True)
-            if not agrees:
-                return False
-    for sample in runs:
+    old = [task for task in stale(study) if _as_planned(study, *task)]
+    if not verify(study, old):
+        return False
+    for sample in old:
         record = dict(load(study, *sample), sources=sources_hash())
         save(dict(record, checksum=checksum(record)))
-    print(f"{study}: {len(runs)} records stamped")
+    print(f"{study}: {len(old)} records stamped")
     return True
 
 
-def paired_gains(records, loss, other, score="AP"):
-    """What ``loss`` scores above ``other``, seed by seed: float64 (seeds,), in AP of [0, 1].
+def verify(study, tasks=None):
+    """Make a sample of the ``tasks`` (arm, lr, seed), of all runs of the study without, again; whether all agree.
+
+    The records stay as they are. Explained in chapter 11.
+    """
+    sample = [(study, *task) for task in sample_of(runs(study) if tasks is None else tasks)]
+    with _workers() as pool:
+        return all(list(pool.imap(_agrees, sample)))
+
+
+def sample_of(tasks, most=4):
+    """The first run of up to ``most`` arms, spread over the ``tasks`` (arm, lr, seed), a list (chapter 11)."""
+    first = {}
+    for task in tasks:
+        first.setdefault(task[0], task)
+    return list(first.values())[:: -(-len(first) // most) or 1]
+
+
+def agrees(study, *sample):
+    """Make one run again and say whether it agrees with its record, as ``replay`` demands (chapter 11)."""
+    tolerance = 1e-3 if STUDIES[study].dtype == "float64" else 1e-2
+    old, new = (
+        [*record["AP"].values(), *record["training loss"]] for record in (load(study, *sample), run(study, *sample))
+    )
+    same = len(old) == len(new) and np.allclose(old, new, rtol=tolerance, atol=tolerance)
+    print(study, *sample, "agrees" if same else "differs: make its study again", flush=True)
+    return same
+
+
+def paired_gains(records, arm, other, score="AP"):
+    """What ``arm`` scores above ``other``, seed by seed: float64 (seeds,), in AP of [0, 1].
 
     ``records``: from ``load_study``. ``score``: "AP", "AP50" or "AP75". Raises ``ValueError`` where the seeds of the
     two do not pair up. Explained in chapter 11.
     """
-    seeds, other_seeds = ([record["seed"] for record in records[name]] for name in (loss, other))
+    seeds, other_seeds = ([record["seed"] for record in records[name]] for name in (arm, other))
     if seeds != other_seeds:
-        raise ValueError(f"{loss} and {other} must have the same seeds to be paired, got {seeds} and {other_seeds}")
-    return np.array([a["AP"][score] - b["AP"][score] for a, b in zip(records[loss], records[other])])
+        raise ValueError(f"{arm} and {other} must have the same seeds to be paired, got {seeds} and {other_seeds}")
+    return np.array([a["AP"][score] - b["AP"][score] for a, b in zip(records[arm], records[other])])
 
 
 def bootstrap_interval(values, confidence=0.95, draws=10_000, seed=0):
@@ -185,10 +254,17 @@ def bootstrap_interval(values, confidence=0.95, draws=10_000, seed=0):
     return tuple(np.quantile(means, [tail, 1 - tail]).tolist())
 
 
-def as_detections(rows):
-    """``Detections`` from a record's rows of x1, y1, x2, y2, score, label (chapter 11)."""
-    values = torch.tensor(rows, dtype=torch.float64).view(-1, 6)
-    return Detections(values[:, :4], values[:, 4], values[:, 5].long())
+def _workers():
+    return multiprocessing.get_context("spawn").Pool(_at_a_time())
+
+
+def _at_a_time():
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+
+
+def _agrees(task):
+    torch.set_num_threads(1)
+    return agrees(*task)
 
 
 def _make(task):
@@ -199,46 +275,78 @@ def _make(task):
 
 
 def main(arguments=None):
-    """The command line: make what is missing or stale, study after study. Returns the exit status.
-
-    ``--check`` only names it; ``--replay`` first tries whether old records still hold under today's code. Explained in
-    chapter 11.
-    """
+    """The command line: make what is missing or stale, study after study. Returns the exit status (chapter 11)."""
     parser = argparse.ArgumentParser(prog="python -m focalbook.experiments", description="Make or check the records.")
-    parser.add_argument("--check", action="store_true", help="only name the records that are missing or stale")
-    parser.add_argument("--replay", action="store_true", help="stamp stale records anew where samples of them agree")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(STUDIES)}; all without a name")
+    for option, text in (
+        ("list", "only say what each study asks, and how many of its runs are made"),
+        ("check", "only name the records that are missing or stale"),
+        ("replay", "stamp stale records anew where samples of them agree"),
+        ("verify", "only make a sample of each study again and compare"),
+    ):
+        parser.add_argument(f"--{option}", action="store_true", help=text)
     options = parser.parse_args(arguments)
+    unknown = [name for name in options.studies if name not in STUDIES]
+    if unknown:
+        parser.error(f"there is no study {unknown[0]!r}: choose from {', '.join(STUDIES)}")
     os.environ["FOCALBOOK_QUIET"] = "1"
+    studies = options.studies or list(STUDIES)
     try:
+        if options.list:
+            return _list(studies)
         if options.check:
-            return _report()
+            return _report(studies)
         if options.replay:
-            return int(not all(map(replay, STUDIES)))
-        return _make_all()
+            return int(not all(list(map(replay, studies))))
+        if options.verify:
+            return int(not all(list(map(verify, studies))))
+        return _make_all(studies)
     except (FileNotFoundError, ValueError) as error:  # a record that is broken, or missing where another needs it
         print(error)
         return 1
 
 
-def _make_all():
-    workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
-    print(f"records in {RECORDS}; {workers} runs at a time, about 2 minutes each on a laptop's core")
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for study in STUDIES:  # in this order: the second needs the first one's choice
-            tasks = [(study, *task) for task in stale(study)]
-            print(f"{study}: {len(tasks)} of {len(STUDIES[study].runs())} runs to make", flush=True)
+def _make_all(studies):
+    print(f"records in {RECORDS}; {_at_a_time()} runs at a time on {_device()}", flush=True)
+    seconds = sum(expected_seconds(study, arm) for study in studies for arm in _arms_to_make(study))
+    print(f"about {seconds / _at_a_time() / 60:.0f} min in all", flush=True)
+    with _workers() as pool:
+        for study in studies:  # in this order: the later ones need what the first one chooses
+            tasks, start = [(study, *task) for task in stale(study)], time.monotonic()
+            print(f"{study}: {len(tasks)} of {len(runs(study))} runs to make", flush=True)
             for number, record in enumerate(pool.imap(_make, tasks), start=1):
-                name = f"{record['loss']}, lr {record['settings']['lr']:g}, seed {record['seed']}"
-                print(f"  {number}/{len(tasks)} {name}: AP {record['AP']['AP']:.3f}, {record['seconds']} s", flush=True)
+                name = f"{record['arm']}, lr {record['settings']['lr']:g}, seed {record['seed']}"
+                left = (time.monotonic() - start) / number * (len(tasks) - number) / 60
+                result = f"AP {record['AP']['AP']:.3f}, {record['seconds']} s; about {left:.0f} min left"
+                print(f"  {number}/{len(tasks)} {name}: {result}", flush=True)
     return 0
 
 
-def _report():
-    for study in STUDIES:  # a later study may need the earlier one's records
-        runs = stale(study)
-        for task in runs:
+def _arms_to_make(study):
+    """The arm of each run that is missing or stale; of each run, where the learning rates are not chosen yet."""
+    plan = STUDIES[study]
+    try:
+        return [arm for arm, _, _ in stale(study)]
+    except FileNotFoundError:
+        return [arm for arm in plan.arms for _ in plan.lrs or (None,) for _ in plan.seeds]
+
+
+def _list(studies):
+    for study in studies:
+        try:
+            made = f"{len(runs(study)) - len(stale(study)):3} of {len(runs(study)):3} runs made"
+        except FileNotFoundError:  # nothing is chosen yet, so its runs have no learning rate
+            made = "waits for the study choice"
+        print(f"{study:14}{made:28}{STUDIES[study].question}")
+    return 0
+
+
+def _report(studies):
+    for study in studies:  # a later study may need the earlier one's records
+        tasks = stale(study)
+        for task in tasks:
             print("missing or stale:", study, *task)
-        if runs:
+        if tasks:
             return 1
     print(f"all records in {RECORDS} are whole and fresh")
     return 0

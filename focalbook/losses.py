@@ -106,7 +106,7 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
 
     Raises ``ValueError`` for shapes that differ, an unknown reduction, alpha outside [0, 1] other than -1, gamma below
     0, either of them not a number, integer logits, and, on a CPU, labels outside [0, 1] (looking at them would make a
-    GPU wait). Explained in chapters 4, 5 and 12.
+    GPU wait). Explained in chapters 4, 5 and 17.
     """
     if inputs.shape != targets.shape:
         raise ValueError(
@@ -138,7 +138,7 @@ def _inner_dtype(inputs, targets):
 def _loss_and_slope(x, t, alpha, gamma):
     """Focal loss and its slope dFL/dx for labels t in [0, 1], both open to further differentiation.
 
-    With q = 1 - p_t = t (1 - p) + (1 - t) p and CE = -t ln p - (1 - t) ln(1 - p), from chapter 12:
+    With q = 1 - p_t = t (1 - p) + (1 - t) p and CE = -t ln p - (1 - t) ln(1 - p), from chapter 17:
 
         FL     = alpha_t q^gamma CE
         dFL/dx = alpha_t q^gamma [ (1 - t) p - t (1 - p) + gamma (1 - 2 t) p (1 - p) / q CE ]

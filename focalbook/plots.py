@@ -156,10 +156,17 @@ def show_difference(axes, row, values, interval, colour):
     axes.plot(sum(values) / len(values), row + 0.2, "D", color=colour, markersize=7)
 
 
+def show_runs(axes, place, values, interval, colour):
+    """Draw runs as points above a ``place`` on the horizontal axis, their mean with an ``interval`` (low, high)."""
+    axes.plot([place] * len(values), values, "o", color=colour, alpha=0.35, markersize=4)
+    axes.vlines(place, *interval, color=colour, linewidth=3)
+    axes.plot(place, sum(values) / len(values), "D", color=colour, markersize=6)
+
+
 def show_speed(figure, rows):
     """Draw how many times faster than torchvision's formula each variant is, against the number of logits.
 
-    ``rows``: those of ``tools/bench.py``, one panel for each device and way of handing out memory (chapter 12).
+    ``rows``: those of ``tools/bench.py``, one panel for each device and way of handing out memory (chapter 17).
     """
     ours, theirs = COLOURS["focal loss"], COLOURS["cross-entropy"]
     styles = {

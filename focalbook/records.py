@@ -12,7 +12,10 @@ from pathlib import Path
 
 RECORDS = Path(__file__).parent.parent / "book" / "records"
 
-SOURCES = ("losses", "scenes", "boxes", "anchors", "matching", "retinanet", "training", "evaluation")
+SOURCES = (
+    *("losses", "imbalance", "scenes", "boxes", "anchors", "matching", "retinanet"),
+    *("mining", "cousins", "distributed", "training", "evaluation", "calibration", "owners"),
+)
 """The modules that determine a result."""
 
 
@@ -45,13 +48,17 @@ def checksum(record):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def path_of(study, loss, lr, seed):
+def path_of(study, arm, lr, seed):
     """Where the record of a run lies (chapter 11)."""
-    return RECORDS / study.replace(" ", "-") / f"{loss.replace(' ', '-')}-lr{lr:g}-seed{seed}.json"
+    return RECORDS / _plain(study) / f"{_plain(arm)}-lr{lr:g}-seed{seed}.json"
+
+
+def _plain(name):
+    return "-".join(name.replace(",", "").split())
 
 
 def _place(record):
-    return path_of(record["study"], record["loss"], record["settings"]["lr"], record["seed"])
+    return path_of(record["study"], record["arm"], record["settings"]["lr"], record["seed"])
 
 
 def save(record):
@@ -63,10 +70,10 @@ def save(record):
     os.replace(beside, path)
 
 
-def load(study, loss, lr, seed):
+def load(study, arm, lr, seed):
     """Read one record. Raises ``FileNotFoundError`` for a missing and ``ValueError`` for a broken or edited one, each
     naming the file and the command that makes it again (chapter 11)."""
-    path = path_of(study, loss, lr, seed)
+    path = path_of(study, arm, lr, seed)
     cure = "make it again with: make evidence"
     if not path.exists():
         raise FileNotFoundError(f"there is no record {path}: {cure}")

@@ -121,6 +121,10 @@ class SceneSettings:
         """Names of the shapes that belong to no class."""
         return tuple(name for name in SHAPES if name not in self.classes)
 
+    def batch(self, indices, seed=TRAIN, device="cpu", dtype=torch.float32):
+        """The ``Scenes`` with these indices: ``render``, in the form in which training asks any data set."""
+        return render(indices, seed, self, device, dtype)
+
 
 class Scenes(NamedTuple):
     """A batch of B scenes; M is the most objects that a scene may hold.
@@ -220,12 +224,12 @@ def render(indices, seed=TRAIN, settings=SceneSettings(), device="cpu", dtype=to
     Raises ``ValueError`` for indices that are not such integers, for none, and for a seed that is no integer.
     Explained in chapter 6.
     """
-    indices = torch.as_tensor(indices, device=device)
+    indices = torch.as_tensor(indices)  # looked at before they move: a GPU would have to wait for the look
     if indices.is_floating_point() or indices.dim() > 1 or indices.numel() == 0 or (indices < 0).any():
         raise ValueError(f"indices must be one or more integers that are at least 0, got {indices.tolist()}")
     if not isinstance(seed, int):
         raise ValueError(f"seed must be an integer, got {seed!r}")
-    scene = _mix(_mix(torch.tensor(seed, device=device)) + indices.long().view(-1))
+    scene = _mix(_mix(torch.tensor(seed, device=device)) + indices.to(device).long().view(-1))
     kind, half_width, half_height, x, y, order, count = _items(scene, settings)
 
     pixel = torch.arange(settings.size, device=device).double() + 0.5

@@ -11,12 +11,14 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from focalbook import distributed, mining
 from focalbook.anchors import AnchorSettings
 from focalbook.boxes import encode
+from focalbook.cousins import asymmetric_loss, gradient_harmonized_loss, poly_focal_loss
 from focalbook.losses import sigmoid_focal_loss
 from focalbook.matching import IGNORED, match
 from focalbook.retinanet import RetinaNet
-from focalbook.scenes import TRAIN, SceneSettings, render
+from focalbook.scenes import TRAIN, SceneSettings
 
 LOSSES = {
     "cross-entropy": dict(alpha=-1, gamma=0.0),
@@ -24,6 +26,9 @@ LOSSES = {
     "focal loss": dict(alpha=0.25, gamma=2.0),
 }
 """The three losses by name, as settings of ``sigmoid_focal_loss``: the paper's best alpha for each (tables 1a, 1b)."""
+
+FORMS = ("focal", "poly", "asymmetric", "harmonized")
+"""Classification losses: focal loss, with both cross-entropies as special cases, and its cousins."""
 
 PULSE = 25
 """Steps between two looks at the loss (for the progress bar, the checkpoint and a loss that is no number): looking at
@@ -34,9 +39,12 @@ every step would make a GPU wait for the CPU."""
 class TrainSettings:
     """All that decides a run beside its loss and its seed.
 
-    ``steps`` steps on ``batch`` fresh scenes each; AdamW, its learning rate on a one-cycle schedule with peak ``lr``;
-    ``channels``, ``depth`` and ``prior`` of the ``RetinaNet``; the scenes and the anchors. Raises ``ValueError`` for
-    a setting that cannot train. Explained in chapter 9.
+    ``steps`` steps on ``batch`` fresh scenes each; ``optimizer`` "adamw", or "sgd" with momentum 0.9; its learning
+    rate on a one-cycle schedule with peak ``lr``, or without ``warmup`` from ``lr`` down along a cosine; gradients cut
+    to the norm ``clip``, if any. ``channels``, ``depth`` and ``prior`` of the ``RetinaNet``; the ``scenes``, or another
+    data set that has their ``classes``, ``size`` and ``batch``, such as a ``CocoFolder``; the anchors;
+    ``label_noise``, the share of objects that are given a wrong class. Raises ``ValueError`` for a setting that cannot
+    train. Explained in chapter 9.
     """
 
     steps: int = 600
@@ -47,6 +55,10 @@ class TrainSettings:
     prior: float = 0.01
     scenes: SceneSettings = SceneSettings()
     anchors: AnchorSettings = AnchorSettings()
+    optimizer: str = "adamw"
+    warmup: bool = True
+    clip: float | None = None
+    label_noise: float = 0.0
 
     def __post_init__(self):
         for name, least in (("steps", 1), ("batch", 1), ("channels", 8), ("depth", 0)):
@@ -59,6 +71,14 @@ class TrainSettings:
             )
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
+        if self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be a positive norm, or None for no clipping, got {self.clip}")
+        if not 0 <= self.label_noise <= 1:
+            raise ValueError(f"label_noise must be a share between 0 and 1, got {self.label_noise}")
+        if self.label_noise and len(self.scenes.classes) < 2:
+            raise ValueError("label_noise needs at least two classes to confuse, got one")
 
 
 class Run(NamedTuple):
@@ -88,95 +108,179 @@ def class_targets(labels, classes):
     return labels[..., None] == torch.arange(classes, device=labels.device), labels != IGNORED
 
 
-def detection_loss(logits, deltas, matches, anchors, alpha, gamma):
+def class_losses(logits, matches, alpha=0.25, gamma=2.0, form="focal", hardest=None, negatives=None):
+    """Classification loss of every output, (B, A, K) in nats, 0 where an anchor takes no part.
+
+    ``logits`` (B, A, K); ``matches`` for the same B and A; ``alpha`` and ``gamma`` as in ``sigmoid_focal_loss``, or
+    another of the ``FORMS`` with its own defaults. Ignored anchors take no part; with ``hardest`` only so many of the
+    hardest anchors of each image do, with ``negatives`` only so many negatives for each positive (``mining``). Raises
+    ``ValueError`` for an unknown form. Explained in chapters 8 and 11.
+    """
+    targets, counts = class_targets(matches.labels, logits.shape[-1])
+    if form == "focal":
+        losses = sigmoid_focal_loss(logits, targets, alpha, gamma)
+    elif form == "poly":
+        losses = poly_focal_loss(logits, targets, alpha, gamma)
+    elif form == "asymmetric":
+        losses = asymmetric_loss(logits, targets)
+    elif form == "harmonized":
+        losses = gradient_harmonized_loss(logits, targets, counts[..., None])
+        # GHM divides by all examples, detection_loss by the positives.
+        losses = losses * (matches.labels >= 0).sum().clamp(min=1) / (counts.sum() * logits.shape[-1])
+    else:
+        raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    if hardest is not None:
+        counts = mining.hardest(losses.sum(dim=-1), counts, hardest)
+    if negatives is not None:
+        counts = mining.negatives_per_positive(losses.sum(dim=-1), counts, matches.labels >= 0, negatives)
+    return losses * counts[..., None]
+
+
+def detection_loss(logits, deltas, matches, anchors, *args, **loss):
     """Classification and box loss of a batch: two scalars, each divided by the batch's number of positive anchors.
 
         L_cls = sum of FL over all anchors that are not ignored / max(1, positives)
         L_box = sum of smooth L1 (beta 0.1) over the deltas of the positive anchors / max(1, positives)
 
-    ``logits`` (B, A, K), ``deltas`` (B, A, 4), ``matches`` for the same B and A, ``anchors`` (A, 4) in pixels,
-    ``alpha`` and ``gamma`` as in ``sigmoid_focal_loss``. The divisor counts positives, not anchors, because nearly all
+    ``logits`` (B, A, K), ``deltas`` (B, A, 4), ``matches`` for the same B and A, ``anchors`` (A, 4) in pixels; what
+    follows goes to ``class_losses``: alpha and gamma. The divisor counts positives, not anchors, because nearly all
     anchors are easy negatives (Lin et al. 2017, section 4.1), and it counts them over the whole batch, so a scene
-    without objects trains too. Explained in chapter 8.
+    without objects trains too. Where processes train together (``distributed``), the batch is that of all of them, and
+    the two scalars are this process's part. Explained in chapters 8 and 19.
     """
-    targets, counts = class_targets(matches.labels, logits.shape[-1])
     positive = matches.labels >= 0
-    normaliser = positive.sum().clamp(min=1)
-    losses = sigmoid_focal_loss(logits, targets, alpha, gamma)
+    normaliser = distributed.total(positive.sum()).clamp(min=1)
     errors = F.smooth_l1_loss(deltas, encode(matches.boxes, anchors).to(deltas.dtype), beta=0.1, reduction="none")
-    classification = (losses * counts[..., None]).sum() / normaliser
+    classification = class_losses(logits, matches, *args, **loss).sum() / normaliser
     regression = (errors * positive[..., None]).sum() / normaliser
     return classification, regression
 
 
-def batch_loss(model, indices, settings, alpha, gamma):
-    """Total loss of ``model`` on the training scenes ``indices``: render, match, predict, compare (chapter 9)."""
+def batch_loss(model, indices, settings, *args, **loss):
+    """Total loss of ``model`` on the training scenes, or images, ``indices``: render, match, predict, compare; ``loss``
+    as in ``class_losses`` (chapter 9)."""
     weight = model.stem[0].weight
-    images, boxes, labels = render(indices, TRAIN, settings.scenes, weight.device, weight.dtype)
+    images, boxes, labels = settings.scenes.batch(indices, TRAIN, weight.device, weight.dtype)
+    labels = _with_noise(labels, indices, settings)
     logits, deltas = model(images)
-    return sum(detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, alpha, gamma))
+    return sum(detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss))
+
+
+def _with_noise(labels, indices, settings):
+    """Give a share of the objects another class, drawn anew for every batch but the same again for the same one."""
+    if settings.label_noise == 0:
+        return labels
+    draw = torch.Generator().manual_seed(int(indices[0]))
+    wrong = torch.rand(labels.shape, generator=draw).to(labels.device) < settings.label_noise
+    classes = len(settings.scenes.classes)
+    others = (labels + torch.randint(1, classes, labels.shape, generator=draw).to(labels.device)) % classes
+    return torch.where(wrong & (labels >= 0), others, labels)
 
 
 def train(
-    loss="focal loss", seed=0, settings=TrainSettings(), device=None, dtype=torch.float32, checkpoint=None, model=None
+    loss="focal loss",
+    seed=0,
+    settings=TrainSettings(),
+    device=None,
+    dtype=torch.float32,
+    checkpoint=None,
+    model=None,
+    look=None,
 ):
     """Train a RetinaNet on fresh scenes and return the ``Run``.
 
-    ``loss``: a name from ``LOSSES``. ``seed``: int, decides the initial weights and which training scenes are seen,
-    and with them everything. ``settings``: a ``TrainSettings``. ``device``: where; None is CUDA where present, else
+    ``loss``: a name from ``LOSSES``, or arguments of ``class_losses`` as a dict. ``seed``: int, decides the initial
+    weights and which training scenes are seen, and with them everything. ``settings``: a ``TrainSettings``.
+    ``device``: where; None is CUDA where present, else
     the CPU. ``dtype``: torch.float32, or torch.float64 for digits that hold on another machine. ``checkpoint``: a
     file to save to every few steps and to resume from; resuming ends with the same weights. ``model``: a
-    ``RetinaNet`` to start from in place of ``new_model(seed, settings)``.
+    ``RetinaNet`` to start from in place of ``new_model(seed, settings)``. ``look``: called as look(step, model) before
+    the first step and every ``PULSE`` steps, to measure without touching.
 
-    Raises ``ValueError`` for an unknown loss, a device that is not there or another run's checkpoint, and
-    ``FloatingPointError`` within ``PULSE`` steps of a loss that is not finite. A progress bar is shown to a person,
-    never in stored outputs. Explained in chapter 9.
+    Within ``distributed.joined`` the processes share each batch, give each other their sums, and all return the run
+    of one process on the whole batch; the first one alone shows progress and writes the checkpoint, which all must see.
+
+    Raises ``ValueError`` for an unknown loss, a device that is not there, another run's checkpoint or a batch that the
+    processes cannot share, and ``FloatingPointError`` within ``PULSE`` steps of a loss that is not finite. A progress
+    bar is shown to a person, never in stored outputs. Explained in chapters 9 and 19.
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    if not isinstance(loss, dict) and loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or a dict for class_losses, got {loss!r}")
     if not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer that is at least 0, got {seed!r}")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device}, but torch sees no CUDA device: name 'cpu', or leave device out")
     model = (model or new_model(seed, settings)).to(device, dtype)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, settings.steps)
+    optimizer, schedule = _optimizer(model, settings)
     state = dict(model=model, optimizer=optimizer, schedule=schedule)
     identity = dict(loss=loss, seed=seed, dtype=str(dtype), settings=asdict(settings))
     losses = _resume(checkpoint, identity, state) if checkpoint and Path(checkpoint).exists() else []
+    recent, terms = [], LOSSES[loss] if isinstance(loss, str) else loss
+    _require_together(terms, settings, checkpoint, torch.tensor(len(losses), device=device))
 
-    recent = []
+    if look and not losses:
+        look(0, model)
     for step in _progress(range(len(losses), settings.steps), settings.steps, losses):
         first = (seed * settings.steps + step) * settings.batch
-        total = batch_loss(model, range(first, first + settings.batch), settings, **LOSSES[loss])
+        indices = distributed.share(range(first, first + settings.batch))
+        total = batch_loss(model, indices, settings, **terms)
         optimizer.zero_grad()
         total.backward()
+        distributed.sum_gradients(model.parameters())
+        if settings.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
         schedule.step()
         recent.append(total.detach())
         if len(recent) == PULSE or step == settings.steps - 1:
-            losses += torch.stack(recent).tolist()
+            losses += distributed.total(torch.stack(recent)).tolist()
             recent.clear()
-            _require_finite(losses, settings.lr)
-            if checkpoint:
+            _require_finite(losses, model, settings.lr)
+            if checkpoint and distributed.rank() == 0:
                 _save(checkpoint, identity, losses, state)
+            if look:
+                look(step + 1, model)
     return Run(model, losses)
 
 
-def _require_finite(losses, lr):
+def _optimizer(model, settings):
+    """The optimizer and the schedule of its learning rate."""
+    if settings.optimizer == "sgd":
+        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4)
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4)
+    if settings.warmup:
+        cycle = settings.optimizer == "adamw"  # SGD's momentum stays the paper's
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.lr, settings.steps, cycle_momentum=cycle
+        )
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+
+
+def _require_together(terms, settings, checkpoint, steps):
+    """What is known of a whole batch, or a run, must be known to each of the processes that share it."""
+    if distributed.world() > 1 and (settings.label_noise or terms.get("form") == "harmonized"):
+        raise ValueError("label_noise and form 'harmonized' look at a whole batch: train them in one process")
+    if distributed.total(steps) != steps * distributed.world():
+        raise ValueError(f"checkpoint {checkpoint} differs between processes: put it where every machine sees it")
+
+
+def _require_finite(losses, model, lr):
+    """Looked at every ``PULSE`` steps; the weights too, because the last step may break them after its loss."""
+    cure = f"lower lr (it is {lr:g}), or start at a prior below 0.5"
     for step, value in enumerate(losses[-PULSE:], start=max(0, len(losses) - PULSE)):
         if value - value != 0:  # true for NaN and for both infinities
-            raise FloatingPointError(
-                f"the loss is {value} at step {step}: lower lr (it is {lr:g}), or start at a prior below 0.5"
-            )
+            raise FloatingPointError(f"the loss is {value} at step {step}: {cure}")
+    if not all(weight.isfinite().all() for weight in model.parameters()):
+        raise FloatingPointError(f"a weight is not finite after step {len(losses) - 1}: {cure}")
 
 
 def _progress(steps, total, losses):
     """The steps, behind a bar with the last loss when a person watches: at a terminal or in a notebook, unless
     FOCALBOOK_QUIET is set, as it is while outputs are stored or validated."""
     watched = (sys.stderr.isatty() or "ipykernel" in sys.modules) and not os.environ.get("FOCALBOOK_QUIET")
-    if not watched:
+    if not watched or distributed.rank() > 0:
         yield from steps
         return
     from tqdm import tqdm

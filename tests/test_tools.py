@@ -16,6 +16,8 @@ import throughput  # noqa: E402
 
 from focalbook import plots  # noqa: E402
 from focalbook.losses import sigmoid_focal_loss  # noqa: E402
+from focalbook.scenes import SceneSettings  # noqa: E402
+from focalbook.training import TrainSettings  # noqa: E402
 
 
 @pytest.fixture
@@ -65,9 +67,13 @@ def test_a_name_that_no_notebook_has_is_said(capsys):
     assert "starts with 99" in capsys.readouterr().out
 
 
-def test_the_renderer_is_measured(monkeypatch):
+def test_the_renderer_and_the_training_step_are_measured(monkeypatch):
     monkeypatch.setattr(throughput, "SECONDS", 0.01)
     assert throughput.scenes_per_second(throughput.SETTINGS["default, 96 px"], "cpu", batch=2) > 0
+    assert throughput.steps_per_second(throughput.SETTINGS["default, 96 px"], "cpu", batch=2) > 0
+    tiny = TrainSettings(steps=2, batch=2, channels=8, scenes=SceneSettings(size=24, distractors=0))
+    seconds, ap = throughput.seconds_and_ap(tiny, "cpu", scenes=4)
+    assert seconds > 0 and 0 <= ap <= 1
 
 
 def test_what_the_bench_compares_computes_the_same():

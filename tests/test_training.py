@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from focalbook import training
+from focalbook import cousins, mining, training
 from focalbook.anchors import make_anchors
 from focalbook.losses import sigmoid_focal_loss
 from focalbook.matching import BACKGROUND, IGNORED, Matches, match
@@ -200,7 +200,7 @@ def test_training_lowers_the_loss():
 
 
 def test_an_unknown_loss_is_named_beside_the_known_ones():
-    with pytest.raises(ValueError, match="cross-entropy, balanced cross-entropy, focal loss, got 'hinge'"):
+    with pytest.raises(ValueError, match="cross-entropy, balanced cross-entropy, focal loss, or a dict .* got 'hinge'"):
         run(loss="hinge")
 
 
@@ -419,3 +419,354 @@ def test_a_seed_that_is_none_is_named(seed):
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="device is cuda, but torch sees no CUDA device: name 'cpu'"):
         train(device="cuda")
+
+
+# ---- the forms of the loss, and hard example mining ----
+
+
+def mined_batch():
+    """One image with a positive of each of two classes, an ignored anchor and five negatives, and one with nothing."""
+    labels = torch.full((2, 8), BACKGROUND)
+    labels[0, 0], labels[0, 1], labels[0, 3] = 1, 0, IGNORED
+    logits = torch.randn(2, 8, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits[0, 3] = 9  # hard, were it not ignored
+    return logits, Matches(labels, torch.zeros(2, 8, 4, dtype=torch.float64))
+
+
+def test_the_focal_form_is_the_focal_loss_and_0_where_an_anchor_is_ignored():
+    logits, matches = mined_batch()
+    targets, counts = class_targets(matches.labels, 2)
+    for setting in ({}, *LOSSES.values()):
+        losses = training.class_losses(logits, matches, **setting)
+        assert losses.shape == logits.shape and (losses[0, 3] == 0).all()
+        assert torch.equal(losses, sigmoid_focal_loss(logits, targets, **setting) * counts[..., None])
+
+
+@pytest.mark.parametrize("form, loss", [("poly", cousins.poly_focal_loss), ("asymmetric", cousins.asymmetric_loss)])
+def test_another_form_is_its_cousin_with_its_own_defaults(form, loss):
+    logits, matches = mined_batch()
+    targets, counts = class_targets(matches.labels, 2)
+    expected = loss(logits, targets) * counts[..., None]
+    assert torch.equal(training.class_losses(logits, matches, form=form), expected)
+
+
+def test_the_alpha_and_gamma_of_a_poly_loss_reach_it():
+    logits, matches = mined_batch()
+    targets, counts = class_targets(matches.labels, 2)
+    losses = training.class_losses(logits, matches, 0.5, 1.0, form="poly")
+    assert torch.equal(losses, cousins.poly_focal_loss(logits, targets, 0.5, 1.0) * counts[..., None])
+
+
+def test_the_harmonized_loss_is_the_mean_over_the_examples_that_count():
+    logits, matches = mined_batch()
+    targets, counts = class_targets(matches.labels, 2)
+    anchors = torch.tensor([[0, 0, 10, 10]] * 8, dtype=torch.float64)
+    matches = matches._replace(boxes=anchors.expand(2, -1, -1))
+    classification, _ = detection_loss(logits, torch.zeros(2, 8, 4), matches, anchors, form="harmonized")
+    every = cousins.gradient_harmonized_loss(logits, targets, counts[..., None]) * counts[..., None]
+    torch.testing.assert_close(classification, every.sum() / (15 * 2))
+    changed = logits.clone()
+    changed[0, 3] = -9  # the ignored one is in no bin
+    assert torch.equal(
+        training.class_losses(changed, matches, form="harmonized"),
+        training.class_losses(logits, matches, form="harmonized"),
+    )
+
+
+@pytest.mark.parametrize("form", training.FORMS)
+@pytest.mark.parametrize("keep", [1, 3, 7, 100])
+def test_with_hardest_exactly_those_take_part_that_mining_keeps(form, keep):
+    logits, matches = mined_batch()
+    every = training.class_losses(logits, matches, form=form)
+    kept = mining.hardest(every.sum(-1), matches.labels != IGNORED, keep)
+    losses = training.class_losses(logits, matches, form=form, hardest=keep)
+    assert torch.equal(losses, every * kept[..., None])
+    assert kept.sum(1).tolist() == [min(keep, 7), min(keep, 8)]
+
+
+@pytest.mark.parametrize("ratio", [1, 3, 100])
+def test_with_negatives_exactly_those_take_part_that_mining_keeps(ratio):
+    logits, matches = mined_batch()
+    every = training.class_losses(logits, matches, -1, 0.0)
+    counts = matches.labels != IGNORED
+    kept = mining.negatives_per_positive(every.sum(-1), counts, matches.labels >= 0, ratio)
+    losses = training.class_losses(logits, matches, -1, 0.0, negatives=ratio)
+    assert torch.equal(losses, every * kept[..., None])
+    assert (losses[0, :2] > 0).all()  # the positives are always there
+    assert (losses.sum(-1) > 0).sum(1).tolist() == [2 + min(2 * ratio, 5), min(ratio, 8)]
+
+
+def test_an_anchor_that_mining_leaves_out_has_no_gradient():
+    logits, matches = mined_batch()
+    logits.requires_grad_()
+    losses = training.class_losses(logits, matches, -1, 0.0, hardest=2)
+    losses.sum().backward()
+    assert torch.equal(logits.grad != 0, losses != 0) and (losses.sum(-1) > 0).sum() == 4
+
+
+@pytest.mark.parametrize(
+    "loss, message",
+    [
+        (dict(form="hinge"), "form must be one of focal, poly, asymmetric, harmonized, got 'hinge'"),
+        (dict(hardest=0), "keep must be at least 1 .* got 0"),
+        (dict(negatives=0), "ratio must be at least 1 .* got 0"),
+    ],
+    ids=str,
+)
+def test_a_loss_that_cannot_be_is_named(loss, message):
+    with pytest.raises(ValueError, match=message):
+        training.class_losses(*mined_batch(), **loss)
+    with pytest.raises(ValueError, match=message):
+        run(loss=loss)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_given_by_its_arguments_is_the_named_one_to_the_bit(name):
+    named, spelled = run(loss=name), run(loss=dict(LOSSES[name]))
+    assert named.losses == spelled.losses and same_weights(named.model, spelled.model)
+
+
+@pytest.mark.parametrize(
+    "loss", [*(dict(form=form) for form in training.FORMS), dict(hardest=16), dict(negatives=3)], ids=str
+)
+def test_every_form_trains(loss):
+    result = run(loss=loss)
+    assert all(math.isfinite(value) for value in result.losses)
+    assert not same_weights(result.model, new_model(0, TINY))
+
+
+@pytest.mark.parametrize(
+    "loss", [*(dict(form=form) for form in training.FORMS), dict(hardest=16), dict(negatives=3)], ids=str
+)
+def test_an_absurd_learning_rate_is_named_whatever_the_loss(loss):
+    with pytest.raises(FloatingPointError, match="lower lr"):
+        run(loss=loss, settings=replace(TINY, lr=1e30))
+
+
+def test_a_checkpoint_of_another_loss_by_its_arguments_is_refused(tmp_path):
+    run(loss=dict(hardest=16), checkpoint=tmp_path / "run.pt")
+    assert run(loss=dict(hardest=16), checkpoint=tmp_path / "run.pt").losses  # its own is not
+    with pytest.raises(ValueError, match="belongs to a run with another loss"):
+        run(loss=dict(hardest=64), checkpoint=tmp_path / "run.pt")
+
+
+# ---- wrong labels ----
+
+
+def labels_with_noise(share, batches=400, settings=TINY):
+    """Labels of 0, 1, 2 and padding of many batches, before and after: (batches, 8, 3) each."""
+    before = torch.randint(-1, 3, (batches, 8, 3), generator=torch.Generator().manual_seed(5))
+    settings = replace(settings, label_noise=share)
+    after = [training._with_noise(part, range(8 * k, 8 * k + 8), settings) for k, part in enumerate(before)]
+    return before, torch.stack(after)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 1.0])
+def test_about_the_asked_share_of_the_objects_gets_another_class(share):
+    before, after = labels_with_noise(share)
+    objects = before >= 0
+    changed = (before != after) & objects
+    assert changed.sum().item() / objects.sum().item() == pytest.approx(share, abs=0.02)
+    assert set(after[objects].tolist()) == {0, 1, 2}
+    steps = ((after - before) % 3)[changed]  # either wrong class as often as the other
+    assert (steps == 1).double().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_padding_row_never_becomes_an_object():
+    before, after = labels_with_noise(1.0)
+    assert (before < 0).any() and torch.equal(before < 0, after < 0)
+
+
+def test_the_same_batch_gets_the_same_noise_and_another_one_another():
+    labels = torch.zeros(8, 3, dtype=torch.int64)
+    settings = replace(TINY, label_noise=0.5)
+    torch.manual_seed(1)
+    first = training._with_noise(labels, range(16, 24), settings)
+    torch.manual_seed(2)
+    assert torch.equal(first, training._with_noise(labels, range(16, 24), settings))
+    assert not torch.equal(first, training._with_noise(labels, range(24, 32), settings))
+    assert (labels == 0).all()  # they are left as they were
+
+
+def test_without_noise_the_labels_are_as_they_were():
+    before, after = labels_with_noise(0.0, batches=3)
+    assert torch.equal(before, after)
+    assert run(settings=replace(TINY, label_noise=0.0)).losses == run().losses
+
+
+def test_noise_in_scenes_of_one_class_is_refused():
+    with pytest.raises(ValueError, match="label_noise"):  # there is no other class to give
+        TrainSettings(label_noise=0.1, scenes=SceneSettings(classes=("disc",)))
+
+
+def test_the_training_sees_the_wrong_labels_and_they_are_wrong_classes_of_the_same_boxes(monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "match", lambda anchors, *truth: seen.append(truth) or match(anchors, *truth))
+    noisy = run(settings=replace(TINY, label_noise=1.0))
+    clean = run()
+    assert len(seen) == 12 and noisy.losses != clean.losses
+    for (boxes, wrong), (true_boxes, true) in zip(seen[:6], seen[6:]):
+        assert torch.equal(boxes, true_boxes) and torch.equal(wrong >= 0, true >= 0)
+        assert (wrong != true)[true >= 0].all()
+
+
+# ---- the optimizer, its schedule, and clipping ----
+
+
+@pytest.mark.parametrize(
+    "setting, message",
+    [
+        (dict(optimizer="adam"), "optimizer must be 'adamw' or 'sgd', got 'adam'"),
+        (dict(clip=0), "clip must be a positive norm, .* got 0"),
+        (dict(clip=-1.0), "clip must be a positive norm, .* got -1"),
+        (dict(clip=math.nan), "clip must be a positive norm, .* got nan"),
+        (dict(label_noise=-0.1), "label_noise must be a share between 0 and 1, got -0.1"),
+        (dict(label_noise=1.1), "label_noise must be a share between 0 and 1, got 1.1"),
+        (dict(label_noise=math.nan), "label_noise must be a share between 0 and 1, got nan"),
+    ],
+    ids=str,
+)
+def test_an_optimizer_a_clip_or_a_noise_that_cannot_be_is_named(setting, message):
+    with pytest.raises(ValueError, match=message):
+        TrainSettings(**setting)
+
+
+def rates_and_momenta(monkeypatch, **settings):
+    """The optimizers made in a run, and the learning rate and momentum of each step."""
+    made, steps = [], []
+    true = training._optimizer
+
+    def watched(*arguments):
+        optimizer, schedule = true(*arguments)
+        made.append(optimizer)
+
+        def note(optimizer, *rest):
+            (group,) = optimizer.param_groups
+            steps.append((group["lr"], group.get("momentum", group.get("betas", (None,))[0])))
+
+        optimizer.register_step_pre_hook(note)
+        return optimizer, schedule
+
+    monkeypatch.setattr(training, "_optimizer", watched)
+    run(settings=replace(TINY, steps=20, **settings))
+    (optimizer,) = made
+    return type(optimizer), *map(list, zip(*steps))
+
+
+@pytest.mark.parametrize("optimizer, kind", [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_with_warm_up_the_rate_rises_to_its_peak_and_falls_to_nearly_nothing(monkeypatch, optimizer, kind):
+    found, rates, _ = rates_and_momenta(monkeypatch, optimizer=optimizer, lr=0.01)
+    assert found is kind
+    peak = rates.index(max(rates))
+    assert max(rates) == pytest.approx(0.01) and 0 < peak < 10
+    assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[0] < 0.001
+    assert rates[peak:] == sorted(rates[peak:], reverse=True) and rates[-1] < 1e-6
+
+
+@pytest.mark.parametrize("optimizer, kind", [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_without_warm_up_the_first_step_has_the_full_rate_and_it_only_falls(monkeypatch, optimizer, kind):
+    found, rates, _ = rates_and_momenta(monkeypatch, optimizer=optimizer, lr=0.01, warmup=False)
+    assert found is kind
+    assert rates[0] == 0.01 and rates == sorted(rates, reverse=True)
+    expected = [0.005 * (1 + math.cos(math.pi * step / 20)) for step in range(20)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+def test_sgd_has_momentum_0_9_throughout(monkeypatch, warmup):
+    _, _, momenta = rates_and_momenta(monkeypatch, optimizer="sgd", warmup=warmup)
+    assert momenta == [0.9] * 20
+
+
+def first_step(**settings):
+    """Weights before and after one step, and the gradient of the total loss at the start: flat, float64."""
+    settings = replace(TINY, steps=1, lr=0.1, **settings)
+    model = new_model(0, settings).double()
+    before = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+    batch_loss(model, range(2), settings, **LOSSES["focal loss"]).backward()
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    after = run(settings=settings, dtype=torch.float64).model
+    return before, torch.nn.utils.parameters_to_vector(after.parameters()).detach(), gradient
+
+
+def test_the_first_step_of_sgd_is_the_rate_times_gradient_and_weight_decay():
+    before, after, gradient = first_step(optimizer="sgd", warmup=False)
+    torch.testing.assert_close(after, before - 0.1 * (gradient + 1e-4 * before))
+
+
+def test_clipping_shortens_the_gradient_to_the_norm_and_leaves_its_direction():
+    before, after, gradient = first_step(optimizer="sgd", warmup=False, clip=0.01)
+    assert gradient.norm() > 0.1
+    torch.testing.assert_close(
+        after, before - 0.1 * (0.01 * gradient / gradient.norm() + 1e-4 * before), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_a_gradient_within_the_norm_is_not_clipped():
+    free, clipped = run(), run(settings=replace(TINY, clip=1e6))
+    assert free.losses == clipped.losses and same_weights(free.model, clipped.model)
+
+
+def test_gradients_are_clipped_at_every_step_and_only_when_asked(monkeypatch):
+    norms, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters, most, *rest):
+        parameters = list(parameters)
+        before = clip(parameters, most, *rest)
+        norms.append((before.item(), torch.cat([p.grad.flatten() for p in parameters]).norm().item(), most))
+        return before
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    run()
+    assert norms == []
+    run(settings=replace(TINY, clip=0.05))
+    assert len(norms) == 6 and {most for _, _, most in norms} == {0.05}
+    assert all(before > 0.05 >= after - 1e-6 for before, after, _ in norms)
+
+
+@pytest.mark.parametrize("change", [dict(optimizer="sgd"), dict(warmup=False), dict(clip=0.05)], ids=str)
+def test_a_run_with_another_optimizer_resumes_to_the_same_bits_and_is_another_run(monkeypatch, tmp_path, change):
+    settings, checkpoint = replace(TINY, **change), tmp_path / "run.pt"
+    interrupt(monkeypatch, checkpoint, 3, settings=settings)
+    resumed, whole = run(settings=settings, checkpoint=checkpoint), run(settings=settings)
+    assert resumed.losses == whole.losses and same_weights(resumed.model, whole.model)
+    assert whole.losses != run().losses
+    with pytest.raises(ValueError, match="belongs to a run with another settings"):
+        run(checkpoint=checkpoint)
+
+
+# ---- a look while training ----
+
+
+@pytest.mark.parametrize("steps, expected", [(5, [0, 2, 4, 5]), (6, [0, 2, 4, 6]), (1, [0, 1])])
+def test_a_look_is_taken_before_the_first_step_at_every_pulse_and_at_the_end(monkeypatch, steps, expected):
+    monkeypatch.setattr(training, "PULSE", 2)
+    looks = []
+    run(settings=replace(TINY, steps=steps), look=lambda step, model: looks.append(step))
+    assert looks == expected
+
+
+def test_a_look_sees_the_model_as_it_is_at_that_step_and_changes_nothing(monkeypatch):
+    monkeypatch.setattr(training, "PULSE", 2)
+    seen = {}
+
+    def look(step, model):
+        seen[step] = {name: value.clone() for name, value in model.state_dict().items()}
+        torch.rand(3)
+        with torch.no_grad():
+            model(torch.zeros(1, 3, 48, 48))
+
+    looked, without = run(look=look), run()
+    assert looked.losses == without.losses and same_weights(looked.model, without.model)
+    for step, model in ((0, new_model(0, TINY)), (6, without.model)):
+        assert all(torch.equal(seen[step][name], value) for name, value in model.state_dict().items())
+    assert any(not torch.equal(seen[2][name], value) for name, value in seen[4].items())
+
+
+def test_a_resumed_run_looks_only_at_what_is_left(monkeypatch, tmp_path):
+    checkpoint = tmp_path / "run.pt"
+    interrupt(monkeypatch, checkpoint, 3)
+    monkeypatch.setattr(training, "PULSE", 2)
+    looks = []
+    run(checkpoint=checkpoint, look=lambda step, model: looks.append(step))
+    assert looks == [4, 6]

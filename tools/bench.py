@@ -50,7 +50,7 @@ def torchvision_formula(inputs, targets):
 
 
 def stable_rewrite(inputs, targets):
-    """Exact in both tails, left to autograd: a logarithm and a sigmoid for either class (chapter 12)."""
+    """Exact in both tails, left to autograd: a logarithm and a sigmoid for either class (chapter 17)."""
     ce = -(targets * F.logsigmoid(inputs) + (1 - targets) * F.logsigmoid(-inputs))
     not_p_t = targets * torch.sigmoid(-inputs) + (1 - targets) * torch.sigmoid(inputs)
     return ((0.25 * targets + 0.75 * (1 - targets)) * not_p_t**2 * ce).sum()

@@ -1,0 +1,60 @@
+"""Calibration, on answers whose reliability is known."""
+
+import math
+
+import pytest
+import torch
+
+from focalbook.calibration import Reliability, expected_calibration_error, fit_temperature, reliability
+
+
+def draws(logits, seed=0):
+    """Labels drawn with the probabilities that the logits state: perfectly calibrated."""
+    return (torch.rand(logits.shape, generator=torch.Generator().manual_seed(seed)) < torch.sigmoid(logits)).double()
+
+
+def test_bins_count_average_and_compare():
+    p = torch.tensor([0.12, 0.18, 0.91, 0.95, 0.99], dtype=torch.float64)
+    found = reliability(p.logit(), torch.tensor([0, 1, 1, 1, 0]), bins=10)
+    assert found.count.tolist() == [0, 2, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert found.confidence[[1, 9]].tolist() == pytest.approx([0.15, 0.95])
+    assert found.frequency[[1, 9]].tolist() == pytest.approx([0.5, 2 / 3])
+    assert found.frequency[0].isnan()
+    assert expected_calibration_error(found) == pytest.approx((2 * 0.35 + 3 * (0.95 - 2 / 3)) / 5)
+
+
+def test_the_crowd_of_sure_background_is_left_out():
+    x = torch.cat([torch.full((1000,), -6.0), torch.zeros(10)])
+    assert reliability(x, torch.zeros(1010)).count.sum() == 10
+
+
+def test_a_probability_of_exactly_1_falls_into_the_last_bin():
+    assert reliability(torch.tensor([100.0]), torch.ones(1), bins=10).count.tolist() == [0] * 9 + [1]
+
+
+def test_an_honest_model_has_nearly_no_error_and_a_temperature_of_1():
+    x = torch.randn(200_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+    assert expected_calibration_error(reliability(x, draws(x))) < 0.01
+    assert fit_temperature(x, draws(x)) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("factor", [0.3, 2.0, 6.0])
+def test_the_temperature_undoes_a_factor_on_the_logits(factor):
+    x = torch.randn(100_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 2
+    t = draws(x)
+    found = fit_temperature(factor * x, t)
+    assert found == pytest.approx(factor, rel=0.03)
+    before, after = (expected_calibration_error(reliability(logits, t)) for logits in (factor * x, factor * x / found))
+    assert after < 0.01 < before
+
+
+def test_the_temperature_is_where_the_cross_entropy_has_no_slope():
+    x = torch.randn(1000, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 3
+    t = draws(x / 2)
+    inverse = 1 / fit_temperature(x, t)
+    assert (x * (torch.sigmoid(inverse * x) - t)).sum().item() == pytest.approx(0, abs=1e-8)
+
+
+def test_no_answers_have_no_calibration_error():
+    empty = torch.zeros(0)
+    assert math.isnan(expected_calibration_error(Reliability(empty.long(), empty, empty)))
