@@ -85,7 +85,6 @@ MAP = {
     "96 px, 2 objects": _map_point(96, 2),
     "96 px, 1 object": _map_point(96, 1),
     "144 px, 1 object": _map_point(144, 1),
-    "192 px, 1 object": _map_point(192, 1),
     "240 px, 1 object": _map_point(240, 1),
 }
 """From mild to severe imbalance, by the number of objects and by the size of the scene (chapter 13)."""
@@ -163,6 +162,15 @@ STUDIES = {
         arms={family: Arm(like=family) for family in LOSSES},
         seeds=tuple(range(5)),
         calibration=True,
+    ),
+    "length": Study(
+        question="Does the gain stay when the training is shorter or longer?",
+        arms={
+            f"{family}, {steps} steps": Arm(like=family, changes=dict(steps=steps))
+            for family in LOSSES
+            for steps in (300, 1200)  # 600 is the study "calibration"
+        },
+        seeds=tuple(range(5)),
     ),
     "learning rate": Study(
         question="How much does each loss mind the wrong learning rate?",
