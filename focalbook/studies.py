@@ -177,16 +177,15 @@ STUDIES = {
         arms={
             f"{family}, {factor:g} times": Arm(like=family, factor=factor)
             for family in LOSSES
-            for factor in (0.1, 0.3, 3.0, 10.0)  # 1 is the study "calibration"
+            for factor in (0.1, 3.0, 10.0)  # 1 is the study "calibration"
         },
         seeds=(0, 1, 2),
     ),
     "label noise": Study(
         question="What if some objects carry the wrong class?",
         arms={
-            f"{family}, {noise:.0%} wrong": Arm(like=family, changes=dict(label_noise=noise))
-            for family in LOSSES
-            for noise in (0.1, 0.3)  # 0 is the study "calibration"
+            f"{family}, 30% wrong": Arm(like=family, changes=dict(label_noise=0.3))
+            for family in LOSSES  # none wrong is the study "calibration"
         },
         seeds=(0, 1, 2),
     ),
