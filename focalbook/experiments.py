@@ -337,7 +337,7 @@ def _list(studies):
             made = f"{len(runs(study)) - len(stale(study)):3} of {len(runs(study)):3} runs made"
         except FileNotFoundError:  # nothing is chosen yet, so its runs have no learning rate
             made = "waits for the study choice"
-        print(f"{study:14}{made:28}{STUDIES[study].question}")
+        print(f"{study:19}{made:28}{STUDIES[study].question}")
     return 0
 
 
