@@ -1,5 +1,6 @@
 """The tools: what is stored when notebooks are executed, and the measurement of the renderer."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import bench  # noqa: E402
 import execute  # noqa: E402
 import throughput  # noqa: E402
+import verify  # noqa: E402
 
 from focalbook import plots  # noqa: E402
 from focalbook.losses import sigmoid_focal_loss  # noqa: E402
@@ -65,6 +67,53 @@ def test_a_notebook_that_fails_keeps_what_was_stored(notebook, source, why):
 def test_a_name_that_no_notebook_has_is_said(capsys):
     assert execute.main(["99"]) == 1
     assert "starts with 99" in capsys.readouterr().out
+
+
+@pytest.fixture
+def verified(notebook, monkeypatch):
+    """Stores a notebook's outputs and verifies it; returns the exit status and the stamps."""
+
+    def call(change=lambda text: text):
+        path = notebook("print(1 + 1)", "print(3)")
+        monkeypatch.setattr(verify, "BOOK", path.parent)
+        monkeypatch.setattr(verify, "STAMPS", path.parent / "verified.json")
+        monkeypatch.setattr(verify, "REPORT", path.parent / "report" / "verified.json")
+        execute.execute(path)
+        path.write_text(change(path.read_text("utf-8")), "utf-8")
+        status = verify.main([])
+        return status, json.loads(verify.STAMPS.read_text("utf-8")), json.loads(verify.REPORT.read_text("utf-8"))[0]
+
+    return call
+
+
+def test_what_holds_is_stamped(verified, capsys):
+    status, stamps, report = verified()
+    assert status == 0 and stamps["01-small"]["content"] and report["differences"] == {}
+    assert (report["cells"], report["outputs"], report["pictures"]) == (2, 2, 0)
+    assert "holds" in capsys.readouterr().out
+
+
+def test_what_differs_is_shown_and_keeps_its_old_stamp(verified, capsys):
+    status, stamps, report = verified(lambda text: text.replace('"2\\n"', '"5\\n"'))
+    said = capsys.readouterr().out
+    assert status == 1 and stamps == {} and list(report["differences"]) == ["Cell 0"]
+    assert "differs" in said and "5" in said and "\x1b" not in said
+
+
+def test_a_cell_that_was_never_run_does_not_hold(verified):
+    def strip(text):
+        content = json.loads(text)
+        content["cells"][1].update(outputs=[], execution_count=None)
+        return json.dumps(content)
+
+    assert verified(strip)[0] == 1
+
+
+def test_the_stamps_are_of_todays_notebooks():
+    """make verify renews them; what was changed since is not verified."""
+    stamps = json.loads(verify.STAMPS.read_text("utf-8"))
+    today = {path.stem: verify.fingerprint(path) for path in verify.BOOK.glob("*.ipynb")}
+    assert {name: stamp["content"] for name, stamp in stamps.items()} == today
 
 
 def test_the_renderer_and_the_training_step_are_measured(monkeypatch):

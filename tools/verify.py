@@ -1,0 +1,104 @@
+"""Verify the notebooks: run every cell, compare every output to the letter, and say so in a table and as JSON.
+
+    python tools/verify.py             every notebook of the book
+    python tools/verify.py 04          those whose name starts so
+
+The table goes to the screen, the same as JSON to ``_build/verified.json``. What held is stamped in
+``book/verified.json`` with the date, the device and the versions: the pages of the site show that. What did not hold
+is shown as a difference, keeps its old stamp, and makes the exit status 1.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+STAMPS, REPORT = BOOK / "verified.json", ROOT / "_build" / "verified.json"
+COLOR = re.compile(r"(?:\x1b|#x1B)\[\d*m")
+NBVAL = ["--nbval", "--nbval-current-env", "-n", "2", "--dist", "loadfile", "-q", "--no-header", "--no-summary"]
+
+
+def fingerprint(path):
+    """A hash of what verification holds a notebook to: the sources and outputs of its code cells."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    held = [[cell["source"], cell["outputs"]] for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def count(path):
+    """Code cells, outputs and pictures of a notebook."""
+    cells = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    pictures = sum(any(kind.startswith("image/") for kind in output.get("data", ())) for output in outputs)
+    return dict(cells=len(cells), outputs=len(outputs), pictures=pictures)
+
+
+def run(paths):
+    """Run and compare; returns for each notebook its seconds and the differences, texts by cell."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "junit.xml")
+        command = [sys.executable, "-m", "pytest", *NBVAL, f"--junitxml={report}", *map(str, paths)]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+    found = {}
+    for path in paths:
+        mine = [case for case in cases if case.get("classname", "").endswith(path.name)]
+        problems = [(case.get("name"), one) for case in mine for one in case if one.tag != "system-out"]
+        bad = {name: COLOR.sub("", one.text or "it was never run") for name, one in problems}
+        if len(mine) != count(path)["cells"]:
+            bad["the notebook"] = f"{len(mine)} of its {count(path)['cells']} code cells were run"
+        found[path.stem] = sum(float(case.get("time")) for case in mine), bad
+    return found
+
+
+def main(prefixes):
+    paths = [p for p in sorted(BOOK.glob("*.ipynb")) if not prefixes or p.name.startswith(tuple(prefixes))]
+    if not paths:
+        print(f"no notebook in {BOOK} starts with {' or '.join(prefixes)}")
+        return 1
+    setting = dict(
+        date=datetime.date.today().isoformat(),
+        device="CPU",
+        python=platform.python_version(),
+        torch=torch.__version__.split("+")[0],
+        numpy=numpy.__version__,
+    )
+    before, results = {path: fingerprint(path) for path in paths}, run(paths)
+    stamps = json.loads(STAMPS.read_text("utf-8")) if STAMPS.exists() else {}
+    print(f"{'notebook':<28}{'cells':>6}{'outputs':>9}{'pictures':>10}{'seconds':>9}   {setting['device']}")
+    rows = []
+    for path, (seconds, bad) in zip(paths, results.values()):
+        rows.append(dict(notebook=path.stem, **count(path), seconds=round(seconds, 1), differences=bad, **setting))
+        numbers = "{cells:>6}{outputs:>9}{pictures:>10}{seconds:>9}".format(**rows[-1])
+        print(f"{path.stem:<28}{numbers}   {'differs' if bad else 'holds'}")
+        if not bad:
+            stamps[path.stem] = dict(setting, content=before[path])
+    for row in rows:
+        for cell, difference in row["differences"].items():
+            print(f"\n{row['notebook']}, {cell}\n{difference}")
+    store(REPORT, rows)
+    store(STAMPS, {name: stamps[name] for name in sorted(stamps) if (BOOK / f"{name}.ipynb").exists()})
+    return int(any(row["differences"] for row in rows))
+
+
+def store(path, content):
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8", newline="\n")
+    os.replace(beside, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
