@@ -4,11 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-COLOURS = {"cross-entropy": "#c8641e", "balanced cross-entropy": "#8a6bd1", "focal loss": "#0f8f8c"}
-"""One colour a loss, in every figure; told apart in grey and with colour blindness, readable on white and on black."""
+COLOURS = {"cross-entropy": "#b4530f", "balanced cross-entropy": "#7c57cf", "focal loss": "#0b7a77"}
+"""One colour a loss, in every figure; told apart in grey and with colour blindness, readable on white, and in the dark inverted."""
 
-INK = "#7a7f87"
-"""Axes and text: a grey that is readable on a white page and on a dark one."""
+INK = "#5a6472"
+"""Axes and text: a grey that is readable on white, and in the dark inverted."""
 
 BOX_COLOURS = ("#ffd23f", "#4cc9f0", "#ff70a6")
 """One colour a class for boxes drawn over a scene."""
