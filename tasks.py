@@ -5,6 +5,9 @@ serve     build it, then serve it on 127.0.0.1 (serve 8001 for another port)
 lab       open the notebooks in JupyterLab
 test      unit tests, every stored output re-computed and compared, the site built and checked
           (what follows goes to pytest: test book/04-focal-loss.ipynb)
+test-site drive the built site through Chromium, every page light and dark, wide and narrow (part of test where it is)
+links     ask every outside link of the book whether it still answers
+verify    run every cell, compare every output, print a table, and stamp what held (verify 04 for one)
 run       re-execute every notebook and store its outputs (run 04 for one)
 evidence  make the recorded runs that are missing or out of date (evidence verdict for one study), saying first how long
 evidence-check  name those, then make a sample of every study again and compare
@@ -29,7 +32,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SITE = ROOT / "_build" / "html"
 OLDEST = (3, 11)
 JUPYTER_BOOK = ("-c", "from jupyter_book.cli.main import main; main()")  # a script would break when the folder moves
-BUILD = ("-W", "--keep-going", "-n", "--quiet")  # a warning, a missing reference included, is an error
+BUILD = ("-W", "--keep-going", "-n", "--quiet", "--all")  # a warning is an error, and nothing stays of a former build
 ROOM = 3e9  # bytes that an installation takes, about
 
 
@@ -121,6 +124,21 @@ def test(*arguments):
     print("all holds")
 
 
+def test_site():
+    install()
+    call("-m", "pytest", "tests/test_browser.py", "tests/test_explorers.py", FOCALBOOK_BROWSER="1")
+
+
+def links():
+    install()
+    call(*JUPYTER_BOOK, "build", ".", "--builder", "linkcheck")
+
+
+def verify(*names):
+    install()
+    call("tools/verify.py", *names)
+
+
 def run(*names):
     install()
     call("tools/execute.py", *names, FOCALBOOK_QUIET="1", OMP_NUM_THREADS="1")
@@ -148,7 +166,7 @@ def clean():
         print("removed %s" % folder)
 
 
-TASKS = (book, serve, lab, test, run, evidence, evidence_check, bench, clean)
+TASKS = (book, serve, lab, test, test_site, links, verify, run, evidence, evidence_check, bench, clean)
 COMMANDS = {task.__name__.replace("_", "-"): task for task in TASKS}
 
 
@@ -160,7 +178,7 @@ def main(arguments):
         print(__doc__)
         sys.exit(0 if arguments in ([], ["help"]) else 2)
     name, rest = arguments[0], arguments[1:]
-    if rest and name in ("book", "lab", "bench", "clean") or len(rest) > 1 and name == "serve":
+    if rest and name in ("book", "lab", "test-site", "links", "bench", "clean") or len(rest) > 1 and name == "serve":
         fail("%s does not take %s" % (name, " ".join(rest)))
     try:
         COMMANDS[name](*rest)

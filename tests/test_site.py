@@ -1,14 +1,13 @@
 """The site: built without a warning, whole, and without a request that leaves it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from contrast import color, contrast, inverted
 
 import tasks
 
@@ -16,16 +15,6 @@ ROOT = Path(tasks.__file__).parent
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The built site's folder. ``make book`` builds with the same options; a warning fails the build."""
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, *tasks.JUPYTER_BOOK, "build", str(ROOT), "--path-output", str(out), *tasks.BUILD]
-    build = subprocess.run(command, capture_output=True, text=True)
-    assert build.returncode == 0, build.stdout[-3000:] + build.stderr[-3000:]
-    return out / "_build" / "html"
 
 
 @pytest.fixture(scope="session")
@@ -64,13 +53,52 @@ def test_no_style_sheet_loads_anything_from_elsewhere(site):
     assert sheets and [sheet.name for sheet in sheets if pattern.search(sheet.read_text("utf-8"))] == []
 
 
-def test_maths_is_rendered_by_the_site_itself(site, pages):
-    chapter = pages[site / "book" / "04-focal-loss.html"]
-    assert chapter.select(".math")
-    (script,) = [tag["src"] for tag in chapter.find_all("script", src=True) if "mathjax" in tag["src"]]
-    assert (site / "book" / script.split("?")[0]).resolve().exists()
-    fonts = site / "_static" / "mathjax" / "output" / "chtml" / "fonts" / "woff-v2"
-    assert len(list(fonts.glob("*.woff"))) > 10
+def test_formulas_are_there_without_a_script(site, pages):
+    formulas = [formula for soup in pages.values() for formula in soup.find_all("math")]
+    assert len(formulas) > 200 and all(formula.find(["mi", "mn", "mo", "mtext"]) for formula in formulas)
+    assert [formula.get_text() for formula in formulas if "\\" in formula.get_text()] == []
+    assert "font/woff2;base64," in (site / "_static" / "formulas.css").read_text("utf-8")
+
+
+WORDS = re.compile(r'<g id="text_\d+">\s*(?:<!--.*?-->)?\s*<g(?: style="([^"]*)")?', re.DOTALL)
+LIGHT, DARK = color("#ffffff"), color("#121212")
+
+
+def test_words_in_figures_are_readable_in_the_light_and_in_the_dark(site):
+    """In the dark a line drawing is inverted, and a figure with pixels stands on a white card."""
+    seen = 0
+    for path in (site / "_images").glob("*.svg"):
+        text = path.read_text("utf-8")
+        for style in WORDS.findall(text):
+            rgb = color((re.search("fill: (#[0-9a-f]{6})", style) or [0, "#000000"])[1])
+            fill = float((re.search(r"opacity: ([\d.]+)", style) or [0, 1])[1])
+            assert contrast(fill * rgb + (1 - fill) * LIGHT, LIGHT) >= 4.5, (path.name, style)
+            dark = fill * inverted(rgb) + (1 - fill) * DARK
+            assert "<image" in text or contrast(dark, DARK) >= 4.5, (path.name, style)
+            seen += 1
+    assert seen > 500
+
+
+def test_pictures_are_told_apart_from_line_drawings(pages):
+    for path, soup in pages.items():
+        for image in soup.select("article img"):
+            source = (path.parent / unquote(image["src"])).resolve()
+            pixels = source.suffix == ".png" or "<image " in source.read_text("utf-8")
+            assert pixels == ("picture" in image.get("class", ())), (path.name, source.name)
+
+
+def test_every_chapter_says_how_long_it_takes_and_when_it_was_verified(site, pages):
+    for notebook in (ROOT / "book").glob("*.ipynb"):
+        line = pages[site / "book" / f"{notebook.stem}.html"].select_one("h1 + .chapter-line")
+        assert re.match(r"\d+ minutes to read · outputs last verified \d{4}-\d\d-\d\d \(CPU, Python", line.get_text())
+        assert (site / "book" / line.find("a")["href"]).resolve().read_bytes() == notebook.read_bytes()
+
+
+def test_every_term_says_what_it_means(pages):
+    links = [word.parent for soup in pages.values() for word in soup.select("a > .std-term")]
+    assert len(links) > 200
+    silent = {link.get_text() for link in links if not 15 < len(link.get("title", "")) < 250 or "$" in link["title"]}
+    assert silent == set()
 
 
 def test_every_internal_link_and_anchor_resolves(site, pages):
@@ -112,3 +140,14 @@ def test_nothing_but_the_book_is_published(site):
         path.relative_to(site / "_sources").parts[0] for path in (site / "_sources").rglob("*") if path.is_file()
     }
     assert published == {"book"}
+
+
+def test_every_outside_link_is_listed_to_be_checked(pages):
+    """``make links`` asks them, apart from all tests."""
+    found = {
+        tag["href"].split("#")[0]
+        for soup in pages.values()
+        for tag in soup.select("a[href^=http]")
+        if "_modules" not in tag["href"]
+    }
+    assert found == set((ROOT / "book" / "links.txt").read_text("utf-8").split())

@@ -1,0 +1,43 @@
+"""The extensions that the site is built with, where a test of the built site would come late."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sphinx")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
+
+import line  # noqa: E402
+import maths  # noqa: E402
+import theme  # noqa: E402
+
+
+def test_a_chapter_can_be_run_elsewhere_once_the_repository_has_an_address():
+    binder, colab = line.elsewhere("https://github.com/owner/book.git", "main", "book/04-focal-loss")
+    assert 'href="https://mybinder.org/v2/gh/owner/book/main?urlpath=lab/tree/book/04-focal-loss.ipynb"' in binder
+    assert 'href="https://colab.research.google.com/github/owner/book/blob/main/book/04-focal-loss.ipynb"' in colab
+
+
+@pytest.mark.parametrize("url", ["", "https://gitlab.com/owner/book", "github.com/owner/book"])
+def test_without_such_an_address_no_button_points_nowhere(url):
+    assert line.elsewhere(url, "main", "book/04-focal-loss") == []
+
+
+@pytest.mark.parametrize(
+    "tex, part",
+    [
+        (r"\ln p_t", '<mi>ln</mi><mspace width="0.167em"/><msub>'),
+        (r"\ln(p_t)", "<mi>ln</mi><mo"),
+        ("a / b", '<mo lspace="0" rspace="0">'),
+        (r"p_t = \begin{cases} p & y = 1 \\ 1 - p & y = 0 \end{cases}", "<mtable>"),
+    ],
+)
+def test_formulas_become_mathml_with_the_spaces_of_tex(tex, part):
+    assert part in maths.mathml(tex)
+
+
+def test_roles_that_no_screen_reader_accepts_go():
+    context = dict(body='<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry">')
+    theme.mend_context(None, "references", "page.html", context, None)
+    assert context["body"] == '<div class="citation-list"><div class="citation">'
