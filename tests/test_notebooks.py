@@ -183,7 +183,7 @@ def test_a_chapter_has_its_frame(path):
     prose = [text(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
     assert cells[0]["cell_type"] == "markdown" and prose[0].startswith("# ")
     opening = "\n".join(prose[:2])
-    for part in ("Before you start", "**You will be able to**", "**You need**", "**Time**"):
+    for part in ("Before you start", "**You will be able to**", "**You need**", "**To run**"):
         assert part in opening
     ending = prose[-1]
     assert "## Take-aways" in ending and cells[-1]["cell_type"] == "markdown"

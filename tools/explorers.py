@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.ticker import NullLocator
+from PIL import Image
 
 from focalbook import experiments, plots
 from focalbook.boxes import iou
@@ -200,7 +201,7 @@ def store(folder=FOLDER):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
         plt.close(figure)
         Path(folder, f"{name}.svg").write_text(share_images(drawn.getvalue()), "utf-8", newline="\n")
-    plt.imsave(Path(folder, "detector.png"), pixels())
+    Image.fromarray(pixels()).save(Path(folder, "detector.png"), optimize=True)
     text = json.dumps(detections(), separators=(",", ":"))
     head = "// Made by tools/explorers.py from the verdict's records: x1, y1, x2, y2, score, class, and 1 for a hit."
     Path(folder, "detector-data.js").write_text(f"{head}\nconst DETECTIONS = {text};\n", "utf-8")

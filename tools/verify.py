@@ -32,14 +32,17 @@ NBVAL = ["--nbval", "--nbval-current-env", "-n", "2", "--dist", "loadfile", "-q"
 
 def fingerprint(path):
     """A hash of what verification holds a notebook to: the sources and outputs of its code cells."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    held = [[cell["source"], cell["outputs"]] for cell in cells if cell["cell_type"] == "code"]
+    held = [[cell["source"], cell["outputs"]] for cell in code_cells(path)]
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def code_cells(path):
+    return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
 def count(path):
     """Code cells, outputs and pictures of a notebook."""
-    cells = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    cells = code_cells(path)
     outputs = [output for cell in cells for output in cell["outputs"]]
     pictures = sum(any(kind.startswith("image/") for kind in output.get("data", ())) for output in outputs)
     return dict(cells=len(cells), outputs=len(outputs), pictures=pictures)
@@ -57,8 +60,9 @@ def run(paths):
         mine = [case for case in cases if case.get("classname", "").endswith(path.name)]
         problems = [(case.get("name"), one) for case in mine for one in case if one.tag != "system-out"]
         bad = {name: COLOR.sub("", one.text or "it was never run") for name, one in problems}
-        if len(mine) != count(path)["cells"]:
-            bad["the notebook"] = f"{len(mine)} of its {count(path)['cells']} code cells were run"
+        order = [cell["execution_count"] for cell in code_cells(path)]
+        if order != list(range(1, len(mine) + 1)):  # a cell without outputs and count would pass unseen
+            bad["the notebook"] = f"{len(mine)} cells were run, and those stored had been run in the order {order}"
         found[path.stem] = sum(float(case.get("time")) for case in mine), bad
     return found
 

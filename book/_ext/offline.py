@@ -1,7 +1,7 @@
 """Make the site whole without a network, and light: nothing is loaded that a page does not need.
 
 Of two fonts, the one for formulas and the one for the theme's icons, only the characters that the pages show are kept.
-The theme's second copy of all icons, a script, goes.
+The theme's second copy of all icons, a script, goes. The still picture of an explorer waits until it is seen.
 """
 
 import base64
@@ -22,6 +22,7 @@ ITALIC = {0x210E, *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D71C)}  # a brows
 FORMULA = re.compile(r"<math.*?</math>", re.DOTALL)
 # Within a style sheet the font is there before the first formula is drawn: nothing moves when it comes.
 FACE = '@font-face { font-family: formulas; src: url("data:font/woff2;base64,%s") format("woff2"); }\n'
+STILL = re.compile(r'(<figure class="explorer[^>]*>\s*<img)')
 ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
 
 
@@ -43,7 +44,7 @@ def lighten(app, error):
     out = Path(app.outdir)
     pages = {path: path.read_text("utf-8") for path in out.rglob("*.html")}
     for path, text in pages.items():
-        path.write_text(ICON_SCRIPT.sub("", text), "utf-8")
+        path.write_text(STILL.sub(r'\1 loading="lazy"', ICON_SCRIPT.sub("", text)), "utf-8")
     formulas = "".join(formula for text in pages.values() for formula in FORMULA.findall(text))
     letters = set(map(ord, html.unescape(formulas))) | ITALIC
     data = base64.b64encode(keep(letters, FORMULAS)).decode()
