@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 COLOURS = {"cross-entropy": "#b4530f", "balanced cross-entropy": "#7c57cf", "focal loss": "#0b7a77"}
-"""One colour a loss, in every figure; told apart in grey and with colour blindness, readable on white, and in the dark inverted."""
+"""One colour a loss, in every figure, told apart with colour blindness; readable on white, and inverted in the dark."""
 
 INK = "#5a6472"
 """Axes and text: a grey that is readable on white, and in the dark inverted."""
