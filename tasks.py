@@ -126,7 +126,8 @@ def test(*arguments):
 
 def test_site():
     install()
-    call("-m", "pytest", "tests/test_browser.py", "tests/test_explorers.py", FOCALBOOK_BROWSER="1")
+    files = ["tests/test_site.py", "tests/test_browser.py", "tests/test_explorers.py"]
+    call("-m", "pytest", *files, "-n", "2", "--dist", "loadfile", FOCALBOOK_BROWSER="1")
 
 
 def links():

@@ -1,17 +1,20 @@
 """The built site in a real browser, page by page: ``make test-site``.
 
-Served on this machine, every page is opened once at each width and in each theme. It asks for nothing outside, stays
-light and still, scrolls in one direction only, and axe-core finds nothing to complain of.
+Served on this machine, every page is opened at each width and changed from light to dark. It asks for nothing outside,
+is light and still, scrolls in one direction only, and axe-core finds nothing to complain of.
 """
 
 import functools
 import gzip
 import http.server
+import re
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from contrast import color, contrast
 
 import tasks
 
@@ -81,80 +84,102 @@ def weight(asked, address, site):
     return {path: size(site / path) for path in paths}
 
 
+def themed(shown, scheme):
+    """Change the theme by what the system prefers, and wait until it has changed."""
+    shown.emulate_media(color_scheme=scheme)
+    shown.wait_for_function("(scheme) => document.documentElement.dataset.theme === scheme", arg=scheme)
+
+
+@pytest.mark.parametrize("screen", (NARROW, WIDE), ids=("narrow", "wide"))
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_whole_light_still_and_open_to_everyone(page, visit, address, site):
+def test_a_page_is_whole_light_still_and_open_to_everyone(page, screen, visit, address, site):
     from axe_playwright_python.sync_playwright import Axe
 
-    shown = visit(f"{address}{page}.html", viewport=NARROW)
+    shown = visit(f"{address}{page}.html", viewport=screen, color_scheme="light")
     assert [url for url in shown.asked if not url.startswith((address, "data:"))] == []
     assert shown.evaluate("shift") < MOST_SHIFT
     weights = weight(shown.asked, address, site)
     assert sum(weights.values()) < HEAVIEST, weights
-    assert shown.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    assert shown.evaluate("document.documentElement.scrollWidth") <= screen["width"]
     shown.add_style_tag(content="* { transition: none !important }")  # colors are looked at when they have settled
-    for screen in (NARROW, WIDE):
-        shown.set_viewport_size(screen)
-        for scheme in ("light", "dark"):
-            shown.emulate_media(color_scheme=scheme)
-            contrast = (screen, scheme) in ((NARROW, "light"), (WIDE, "dark"))  # slow, and alike at both widths
-            options = dict(preload=False, resultTypes=["violations"], rules={"color-contrast": dict(enabled=contrast)})
-            found = Axe().run(shown, options=options).response["violations"]
-            complaints = [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]]
-            assert complaints == [], (screen, scheme, complaints)
+    for scheme in ("light", "dark"):
+        if page != "404":  # which has no theme but the system's
+            themed(shown, scheme)
+        with_contrast = (screen, scheme) in ((NARROW, "light"), (WIDE, "dark"))  # slow, and alike at both widths
+        options = dict(preload=False, resultTypes=["violations"], rules={"color-contrast": dict(enabled=with_contrast)})
+        found = Axe().run(shown, options=options).response["violations"]
+        complaints = [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]]
+        assert complaints == [], (scheme, complaints)
 
 
 @pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS])
-def test_a_page_opened_as_a_file_asks_for_nothing_outside(page, visit, site):
+def test_a_page_opened_as_a_file_is_whole_and_printed_in_black(page, visit, site):
     shown = visit((site / f"{page}.html").as_uri(), color_scheme="dark")
     assert [url for url in shown.asked if not url.startswith((site.as_uri(), "data:"))] == []
     assert shown.evaluate("document.documentElement.dataset.theme") == "dark"
     formulas = shown.locator("article math")
-    for box in formulas.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)"):
-        assert box > 0
-    assert formulas.count() == 0 or shown.evaluate("document.fonts.check('16px formulas')")
-    assert not any("\\" in text for text in formulas.all_text_contents())
+    widths = formulas.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
+    assert all(width > 0 for width in widths)
+    assert shown.evaluate("[...document.fonts].some((one) => one.family === 'formulas' && one.status === 'loaded')")
+    shown.emulate_media(media="print")
+    words = shown.locator("article :is(p, li, td, pre, span, h2)")
+    inks = words.evaluate_all("all => [...new Set(all.map((one) => getComputedStyle(one).color))]")
+    for ink in inks:
+        rgb = np.array([float(part) for part in re.findall(r"[\d.]+", ink)[:3]]) / 255
+        assert contrast(rgb, color("#ffffff")) >= 4.5, ink
+    filters = shown.locator("article img").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
+    assert set(filters) <= {"none"}
 
 
-@pytest.mark.parametrize("page", CHAPTERS)
+@pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS])
 def test_without_scripts_there_are_the_text_the_figures_and_the_outputs(page, visit, site):
     with_scripts = visit((site / f"{page}.html").as_uri())
-    without = visit((site / f"{page}.html").as_uri(), java_script_enabled=False)
+    without = visit((site / f"{page}.html").as_uri(), java_script_enabled=False, viewport=NARROW)
     for part in ("section > p", "div.output", "math", "table:not(form table)"):
         shown, before = (one.locator(f"article {part} >> visible=true").count() for one in (without, with_scripts))
         assert shown == before, part
-    pictures = without.locator("article figure img, article div.output img")
-    assert all(picture.is_visible() for picture in pictures.all())
-    assert not without.locator("button.search-button-field").is_visible()
+    pictures = without.locator("article img").all()
+    assert all(picture.is_visible() and picture.evaluate("(one) => one.naturalWidth") > 0 for picture in pictures)
+    assert without.locator("nav.bd-links a").first.is_visible()
+    assert without.locator("header button:visible, .bd-header-article button:visible").count() == 0
 
 
-def test_the_search_finds_a_term_in_its_chapters(visit, address):
-    page = visit(f"{address}book/index.html")
+@pytest.mark.parametrize("served", (True, False), ids=("served", "file"))
+def test_the_search_finds_a_term_in_its_chapters(served, visit, address, site):
+    page = visit(f"{address}book/index.html" if served else (site / "book" / "index.html").as_uri())
     page.keyboard.press("Control+k")
     page.keyboard.type("calibration")
     page.keyboard.press("Enter")
     page.locator("#search-results a", has_text="What focal loss costs").first.wait_for()
 
 
-def test_everything_is_reached_by_keyboard_and_shows_where_it_is(visit, address):
-    page = visit(f"{address}book/04-focal-loss.html")
-    all_of_it = page.evaluate(
-        """() => [...document.querySelectorAll('a[href], button, input, summary')].filter((one) =>
-            one.checkVisibility({ visibilityProperty: true }) && one.tabIndex >= 0 && !one.disabled
-            && !(one.type === 'radio' && !one.checked)).length"""
-    )
-    reached, unseen = set(), []
-    for _ in range(all_of_it + 10):
-        page.keyboard.press("Tab")
-        number, seen, name = page.evaluate(
-            """() => { const one = document.activeElement, style = getComputedStyle(one);
-                window.all ??= [...document.querySelectorAll('*')];
-                const seen = style.outlineStyle !== 'none' || style.boxShadow !== 'none';
-                return [all.indexOf(one), seen, one.outerHTML] }"""
-        )
-        reached.add(number)
-        unseen += [] if seen or name.startswith("<body") else [name[:120]]
-    assert len(reached) >= all_of_it
-    assert unseen == [], unseen
+WANTED = """() => [...document.querySelectorAll('a[href], button, input, summary')].filter((one) =>
+    one.checkVisibility({ visibilityProperty: true }) && one.tabIndex >= 0 && !one.disabled
+    && !(one.type === 'radio' && !one.checked)).forEach((one) => one.dataset.wanted = '')"""
+FOCUSED = """() => { const one = document.activeElement, style = getComputedStyle(one);
+    delete one.dataset.wanted;
+    return one === document.body || style.outlineStyle !== 'none' || style.boxShadow !== 'none' }"""
+
+
+@pytest.mark.parametrize(
+    "page, screen", [("book/04-focal-loss", WIDE), ("book/index", NARROW), ("book/16-scorecard", NARROW)]
+)
+def test_everything_is_reached_by_keyboard_and_shows_where_it_is(page, screen, visit, address):
+    shown = visit(f"{address}{page}.html", viewport=screen)
+    shown.evaluate(WANTED)
+    left = shown.locator("[data-wanted]")
+    for _ in range(2 * left.count() + 30):  # scrolling tables and formulas are stops too
+        shown.keyboard.press("Tab")
+        assert shown.evaluate(FOCUSED), shown.evaluate("document.activeElement.outerHTML.slice(0, 200)")
+    assert left.evaluate_all("all => all.map((one) => one.outerHTML.slice(0, 120))") == []
+
+
+def test_the_menu_of_a_phone_opens_and_closes_by_keyboard(visit, address):
+    page = visit(f"{address}book/04-focal-loss.html", viewport=NARROW)
+    page.locator(".primary-toggle").first.press("Enter")
+    page.locator("dialog a", has_text="The verdict").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("dialog a", has_text="The verdict").wait_for(state="hidden")
 
 
 def test_a_term_says_what_it_means_to_mouse_keyboard_and_finger(visit, address):
@@ -164,6 +189,10 @@ def test_a_term_says_what_it_means_to_mouse_keyboard_and_finger(visit, address):
     tip = page.locator(".tip")
     link.hover()
     assert tip.inner_text() == link.get_attribute("data-tip") and tip.is_visible()
+    box = tip.bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] - 3, steps=5)
+    page.mouse.move(box["x"] + 20, box["y"] + 5, steps=8)
+    assert tip.is_visible()
     page.keyboard.press("Escape")
     assert tip.is_hidden()
     page.locator("article h1 a").focus()
@@ -179,10 +208,14 @@ def test_a_term_says_what_it_means_to_mouse_keyboard_and_finger(visit, address):
     phone.wait_for_url("**/glossary.html#*")
 
 
-def test_a_lost_reader_is_led_back(visit, address):
-    page = visit(f"{address}404.html")
-    page.get_by_role("link").click()
-    page.wait_for_url("**/book/index.html")
+@pytest.mark.parametrize("lost", ["nothing.html", "book/nothing.html", "_static/explorers/nothing.svg"])
+@pytest.mark.parametrize("root", ["", "/focal-loss-book", "/a/focal-loss-book"])
+def test_a_lost_reader_is_led_back(root, lost, browser, site):
+    page = browser.new_page()
+    page.route("**/*", lambda route: route.fulfill(path=site / "404.html"))
+    page.goto(f"http://127.0.0.1:9{root}/{lost}")
+    assert page.get_by_role("link").evaluate("(link) => link.href") == f"http://127.0.0.1:9{root}/index.html"
+    page.close()
 
 
 def test_the_site_is_small(site):

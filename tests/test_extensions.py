@@ -37,6 +37,16 @@ def test_formulas_become_mathml_with_the_spaces_of_tex(tex, part):
     assert part in maths.mathml(tex)
 
 
+def test_lines_of_formulas_stand_below_each_other():
+    assert maths.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "block").count("<mtr>") == 2
+
+
+@pytest.mark.parametrize("tex", [r"\unheardof{a}", "a & b"])
+def test_a_formula_that_would_be_shown_as_typed_fails_the_build(tex):
+    with pytest.raises(ValueError, match="cannot show: "):
+        maths.mathml(tex)
+
+
 def test_roles_that_no_screen_reader_accepts_go():
     context = dict(body='<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry">')
     theme.mend_context(None, "references", "page.html", context, None)

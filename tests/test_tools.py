@@ -113,7 +113,7 @@ def test_the_stamps_are_of_todays_notebooks():
     """make verify renews them; what was changed since is not verified."""
     stamps = json.loads(verify.STAMPS.read_text("utf-8"))
     today = {path.stem: verify.fingerprint(path) for path in verify.BOOK.glob("*.ipynb")}
-    assert {name: stamp["content"] for name, stamp in stamps.items()} == today
+    assert {name: stamp["content"] for name, stamp in stamps.items()} == today, "run make verify"
 
 
 def test_the_renderer_and_the_training_step_are_measured(monkeypatch):

@@ -26,6 +26,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 STAMPS, REPORT = BOOK / "verified.json", ROOT / "_build" / "verified.json"
+ON_THE_CPU = dict(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
 COLOR = re.compile(r"(?:\x1b|#x1B)\[\d*m")
 NBVAL = ["--nbval", "--nbval-current-env", "-n", "2", "--dist", "loadfile", "-q", "--no-header", "--no-summary"]
 
@@ -53,7 +54,7 @@ def run(paths):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "junit.xml")
         command = [sys.executable, "-m", "pytest", *NBVAL, f"--junitxml={report}", *map(str, paths)]
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=dict(os.environ, OMP_NUM_THREADS="1"))
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=dict(os.environ, **ON_THE_CPU))
         cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
     found = {}
     for path in paths:

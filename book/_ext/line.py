@@ -22,7 +22,10 @@ def minutes(doctree):
 
 
 def elsewhere(url, branch, page):
-    """Links to run a chapter on Binder and Colab, which both want a repository on GitHub; none without one."""
+    """Links to run a chapter on Binder and Colab, which both want a repository on GitHub; none without one.
+
+    The theme's launch buttons need scripts, and a book without an address gets another project's.
+    """
     if not url.startswith("https://github.com/"):
         return []
     name, notebook = url.removeprefix("https://github.com/").strip("/").removesuffix(".git"), f"{page}.ipynb"
@@ -48,7 +51,7 @@ def add_line(app, doctree, page):
     options = app.config.html_theme_options
     parts += elsewhere(options.get("repository_url", ""), options.get("repository_branch") or "main", page)
     title = doctree.next_node(nodes.title)
-    line = nodes.raw("", '<p class="chapter-line">' + " · ".join(parts) + "</p>", format="html")
+    line = nodes.raw("", f'<p class="chapter-line"><span>{"</span> <span>".join(parts)}</span></p>', format="html")
     title.parent.insert(title.parent.index(title) + 1, line)
 
 

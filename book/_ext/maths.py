@@ -13,8 +13,14 @@ SLASH = "<mo>&#x0002F;</mo>"
 
 
 def mathml(tex, display="inline"):
-    """A formula as MathML, with the spaces that TeX has: one after the name of a function, none around a slash."""
-    text = FUNCTION.sub(r'\1<mspace width="0.167em"/>', convert(tex.strip(), display=display))
+    """A formula as MathML, with the spaces that TeX has: one after the name of a function, none around a slash.
+
+    Raises ``ValueError`` for what the converter does not know and would show as it is typed.
+    """
+    text = convert(tex.strip().replace("{aligned}", "{split}"), display=display)
+    if "&#x00026;" in text or ">&<" in text or "\\" in text:
+        raise ValueError(f"this formula has a command that the site cannot show: {tex}")
+    text = FUNCTION.sub(r'\1<mspace width="0.167em"/>', text)
     return text.replace(SLASH, '<mo lspace="0" rspace="0">&#x0002F;</mo>')
 
 

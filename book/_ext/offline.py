@@ -5,6 +5,7 @@ The theme's second copy of all icons, a script, goes. The still picture of an ex
 """
 
 import base64
+import hashlib
 import html
 import io
 import re
@@ -17,18 +18,33 @@ from fontTools import subset
 FORMULAS = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
 ICONS, STYLE = "vendor/fontawesome/webfonts", "styles/pydata-sphinx-theme.css"
-NEEDLESS = ("*.map", "scripts/fontawesome.js*", "vendor/fontawesome/webfonts/*.ttf", "locales/**/*")
+NEEDLESS = (
+    "**/*.map",
+    "*webpack-macros.html",
+    "scripts/fontawesome.js*",
+    "vendor/fontawesome/webfonts/*.ttf",
+    "locales/**/*",
+)
 ITALIC = {0x210E, *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D71C)}  # a browser slants single letters by itself
+ICON = re.compile(r"fa-[\w-]+")
 FORMULA = re.compile(r"<math.*?</math>", re.DOTALL)
-# Within a style sheet the font is there before the first formula is drawn: nothing moves when it comes.
-FACE = '@font-face { font-family: formulas; src: url("data:font/woff2;base64,%s") format("woff2"); }\n'
+# A script hands the font over whole, before the first formula is drawn, so that nothing moves; a style sheet is for
+# browsers without scripts.
+FACE = {
+    "formulas.js": """{
+  const font = Uint8Array.from(atob("%s"), (one) => one.charCodeAt(0));
+  document.fonts.add(new FontFace("formulas", font));
+}
+""",
+    "formulas.css": '@font-face { font-family: formulas; src: url("data:font/woff2;base64,%s") format("woff2"); }\n',
+}
 STILL = re.compile(r'(<figure class="explorer[^>]*>\s*<img)')
 ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
 
 
 def keep(characters, source):
     """A font with these characters only, as WOFF2."""
-    options = subset.Options(flavor="woff2", layout_features=["ssty"], hinting=False)
+    options = subset.Options(flavor="woff2", layout_features=["ssty"], hinting=False, name_IDs=["*"])  # its licence too
     font = subset.load_font(str(source), options)
     chosen = subset.Subsetter(options)
     chosen.populate(unicodes=characters)
@@ -38,27 +54,44 @@ def keep(characters, source):
     return content.getvalue()
 
 
+def store_the_font(static, pages):
+    """Store the font for the formulas of these pages, and return the pages with its version in their links to it."""
+    formulas = "".join(formula for text in pages.values() for formula in FORMULA.findall(text))
+    data = base64.b64encode(keep(set(map(ord, html.unescape(formulas))) | ITALIC, FORMULAS)).decode()
+    for name, face in FACE.items():
+        (static / name).write_text(face % data, "utf-8")
+    version = f"formulas.js?v={hashlib.sha256(data.encode()).hexdigest()[:8]}"  # else a browser keeps an older font
+    return {path: re.sub(r"formulas\.js(\?v=\w+)?", version, text) for path, text in pages.items()}
+
+
+def store_the_icons(static, pages):
+    """Store the font of the theme's icons with those that the pages, or the theme's scripts, show."""
+    shown = set(ICON.findall("".join(pages.values()))) | {"fa-xmark", "fa-chevron-down"}
+    icons = re.findall(r"([^{}]*)\{content:\"\\([0-9a-f]+)\"\}", (THEME / STYLE).read_text("utf-8"))
+    wanted = {int(code, 16) for names, code in icons if shown & set(ICON.findall(names))}
+    (static / ICONS / "fa-solid-900.woff2").write_bytes(keep(wanted, THEME / ICONS / "fa-solid-900.ttf"))
+
+
 def lighten(app, error):
     if error is not None or app.builder.format != "html":
         return
-    out = Path(app.outdir)
-    pages = {path: path.read_text("utf-8") for path in out.rglob("*.html")}
-    for path, text in pages.items():
+    static = Path(app.outdir, "_static")
+    for path in {path for pattern in NEEDLESS for path in static.glob(pattern) if path.is_file()}:
+        path.unlink()
+    pages = {path: path.read_text("utf-8") for path in Path(app.outdir).rglob("*.html")}
+    store_the_icons(static, pages)
+    for path, text in store_the_font(static, pages).items():
         path.write_text(STILL.sub(r'\1 loading="lazy"', ICON_SCRIPT.sub("", text)), "utf-8")
-    formulas = "".join(formula for text in pages.values() for formula in FORMULA.findall(text))
-    letters = set(map(ord, html.unescape(formulas))) | ITALIC
-    data = base64.b64encode(keep(letters, FORMULAS)).decode()
-    (out / "_static" / "formulas.css").write_text(FACE % data, "utf-8")
-    shown = set(re.findall(r"fa-[\w-]+", "".join(pages.values()))) | {"fa-xmark", "fa-chevron-down"}
-    icons = re.findall(r"([^{}]*)\{content:\"\\([0-9a-f]+)\"\}", (THEME / STYLE).read_text("utf-8"))
-    wanted = {int(code, 16) for names, code in icons if shown & set(re.findall(r"fa-[\w-]+", names))}
-    (out / "_static" / ICONS / "fa-solid-900.woff2").write_bytes(keep(wanted, THEME / ICONS / "fa-solid-900.ttf"))
-    for pattern in NEEDLESS:
-        for path in (out / "_static").glob(pattern):
-            path.unlink() if path.is_file() else None
+
+
+def link_what_stands_in_for_scripts(app, page, template, context, doctree):
+    sheets = [context["pathto"](f"_static/{name}.css", 1) for name in ("formulas", "no-scripts")]
+    links = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
+    context["metatags"] = f"{context.get('metatags', '')}<noscript>{links}</noscript>"
 
 
 def setup(app):
-    app.add_css_file("formulas.css")
+    app.add_js_file("formulas.js")
+    app.connect("html-page-context", link_what_stands_in_for_scripts)
     app.connect("build-finished", lighten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -6,7 +6,7 @@
   tip.id = tip.className = "tip";
   tip.setAttribute("role", "tooltip");
   tip.hidden = true;
-  let shown = null;
+  let shown = null, pointer = ""; // a click does not say everywhere whether it was a finger
 
   function hide() {
     if (shown) shown.removeAttribute("aria-describedby");
@@ -24,7 +24,7 @@
     const line = link.getClientRects()[0], edge = document.documentElement.clientWidth - tip.offsetWidth - 8;
     const below = line.bottom + tip.offsetHeight + 12 < innerHeight;
     tip.style.left = `${scrollX + Math.max(8, Math.min(line.left, edge))}px`;
-    tip.style.top = `${scrollY + (below ? line.bottom + 4 : line.top - tip.offsetHeight - 4)}px`;
+    tip.style.top = `${scrollY + (below ? line.bottom : line.top - tip.offsetHeight)}px`;
   }
 
   for (const word of document.querySelectorAll("article a[title] > .std-term")) {
@@ -36,13 +36,16 @@
     link.addEventListener("focus", () => link.matches(":focus-visible") && show(link));
     link.addEventListener("blur", hide);
     link.addEventListener("click", (event) => {
-      if (event.pointerType !== "touch" || shown === link) return;
+      if (pointer !== "touch" || shown === link) return;
       event.preventDefault();
       show(link);
     });
   }
   tip.addEventListener("pointerleave", hide);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
-  document.addEventListener("pointerdown", (event) => shown && !shown.contains(event.target) && event.target !== tip && hide());
+  document.addEventListener("pointerdown", (event) => {
+    pointer = event.pointerType;
+    if (shown && !shown.contains(event.target) && event.target !== tip) hide();
+  }, true);
   document.body.append(tip);
 })();
