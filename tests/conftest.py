@@ -26,7 +26,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium or Chrome, driven by Playwright. Without it its tests are skipped, but not in ``make test-site`` and CI."""
+    """Chromium or Chrome, driven by Playwright. Without it its tests are skipped; ``make test-site`` and CI insist."""
     from playwright.sync_api import Error, sync_playwright
 
     path = next(filter(None, map(shutil.which, NAMES)), None)

@@ -1,8 +1,11 @@
 """The explorers: in a real browser they read out what focalbook computes, and without scripts they are pictures."""
 
+import base64
+import gzip
 import json
-import shutil
+import re
 import sys
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 
@@ -11,10 +14,8 @@ import pytest
 import torch
 
 pytest.importorskip("matplotlib").use("Agg")
-pytest.importorskip("sphinx")
 
 import matplotlib.pyplot as plt  # noqa: E402
-from sphinx.application import Sphinx  # noqa: E402
 
 from focalbook import experiments, plots  # noqa: E402
 from focalbook.imbalance import GROUPS, group_of, loss_and_gradient, shares  # noqa: E402
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "book" / "_ext")]
 
 import explorers  # noqa: E402
-from contrast import color, contrast  # noqa: E402
+from contrast import contrast  # noqa: E402
 
 FOLDER = ROOT / "book" / "_static" / "explorers"
 NAMES = tuple(explorers.PICTURES)
@@ -41,71 +42,89 @@ SLIDERS = {
     ],
     "detector": ["Score of at least", "Run"],
 }
-PAGE = """
-```{{explorer}} {0}
-:name: explorer-{0}
-:alt: The picture of the explorer called {0}.
+PAGES = {
+    "losses": "04-focal-loss",
+    "crowd": "04-focal-loss",
+    "optimiser": "05-gradient",
+    "detector": "11-verdict",
+}
+PLACES = [*PAGES.items(), ("detector", "index")]
+PHONES, SCREENS = (320, 390), (600, 768, 1280)
 
-The caption of {0}.
-```
-"""
+
+class Visitor:
+    """Opens pages of the built book from their files, and keeps what their consoles complain of."""
+
+    def __init__(self, browser, site):
+        self.browser, self.site = browser, site
+        self.contexts, self.complaints, self.opened = [], [], {}  # contexts of one test; pages that all share
+
+    def open(self, page, before=lambda page: None, **options):
+        """A page in a new context with the given options."""
+        self.contexts.append(self.browser.new_context(**options))
+        opened = self.contexts[-1].new_page()
+        if options.get("java_script_enabled", True):  # without scripts the console says that there are none
+            opened.on("console", lambda said: said.type in ("error", "warning") and self.complaints.append(said.text))
+            opened.on("pageerror", lambda error: self.complaints.append(str(error)))
+            opened.on("requestfailed", lambda request: self.complaints.append(request.url))
+        before(opened)
+        opened.goto((self.site / "book" / f"{page}.html").as_uri())
+        return opened
+
+    def explorer(self, name, page=None, width=1280, **media):
+        """An explorer in its first state, on a page that is opened once for all tests."""
+        page = page or PAGES[name]
+        if page not in self.opened:
+            self.opened[page] = self.open(page, has_touch=True, viewport=dict(width=width, height=844))
+            self.contexts.pop()
+            self.opened[page].add_style_tag(content="* { transition: none !important }")
+        shown = self.opened[page]
+        shown.set_viewport_size(dict(width=width, height=844))
+        shown.emulate_media(**{"media": "screen", "color_scheme": "light", **media})
+        shown.locator(f"figure.explorer-{name} form").evaluate(START)
+        return shown.locator(f"figure.explorer-{name}")
+
+
+START = """async (form) => {
+    form.reset();
+    await new Promise((done) => setTimeout(done));
+    form.dispatchEvent(new Event("input")); // drawn anew for the width that the page has by now
+}"""
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """A small site with a page of all explorers and one of none, built by the book's directive."""
-    source = tmp_path_factory.mktemp("explorers")
-    shutil.copytree(ROOT / "book" / "_static", source / "book" / "_static")
-    page = "# Explorers\n\n{numref}`explorer-losses`\n" + "".join(PAGE.format(name) for name in NAMES)
-    (source / "index.md").write_text(page + "\n```{toctree}\nplain\n```\n", "utf-8")
-    (source / "plain.md").write_text("# Plain\n\nA page without.\n", "utf-8")
-    settings = dict(
-        extensions=["myst_parser", "explorer"],
-        html_static_path=["book/_static"],
-        html_css_files=["book.css"],
-        html_theme="basic",
-        numfig=True,
-    )
-    out = source / "out"
-    Sphinx(source, None, out, source / "trees", "html", settings, status=None, warningiserror=True).build()
-    return out
+def visitor(browser, site):
+    visitor = Visitor(browser, site)
+    yield visitor
+    for page in visitor.opened.values():
+        page.context.close()
 
 
 @pytest.fixture
-def visit(browser, site):
-    """Opens the page from its file, in a new context with the given options; fails on what the console complains of."""
-    complaints, contexts = [], []
-
-    def open_page(**options):
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: complaints.append(request.url))
-        page.goto((site / "index.html").as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def visit(visitor):
+    """Opens pages and explorers; fails on what a console complains of, unless the test has cleared it."""
+    visitor.complaints.clear()
+    yield visitor
+    while visitor.contexts:
+        visitor.contexts.pop().close()
+    assert visitor.complaints == []
 
 
-def drive(page, name, label, steps):
+def drive(figure, label, steps):
     """Move a slider by the keyboard to the place so many steps above its lower end, from the nearer end. Returns its
     value."""
-    slider = page.locator(f"figure.explorer-{name}").get_by_role("slider", name=label, exact=True)
+    slider = figure.get_by_role("slider", name=label, exact=True)
     low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
     above = round((high - low) / step) - steps
     slider.press("Home" if steps < above else "End")
     for _ in range(min(steps, above)):
-        page.keyboard.press("ArrowRight" if steps < above else "ArrowLeft")
+        figure.page.keyboard.press("ArrowRight" if steps < above else "ArrowLeft")
     return float(slider.input_value())
 
 
-def read(page, name):
+def read(figure):
     """All read-outs of an explorer, by row and column."""
-    cells = page.locator(f"figure.explorer-{name} [data-read]").evaluate_all(
+    cells = figure.locator("[data-read]").evaluate_all(
         "cells => cells.map(cell => [cell.dataset.read, cell.dataset.value, cell.textContent])"
     )
     assert cells and all(text for _, _, text in cells)
@@ -126,10 +145,29 @@ def stored(tmp_path_factory):
     return folder
 
 
+EMBEDDED = re.compile(r'(?<=data:image/png;base64,)[^"]*')
+
+
+def pixels(svg):
+    """Those of the images that a picture embeds. How they are packed may differ between machines; they may not."""
+    return [plt.imread(BytesIO(base64.b64decode(packed))) for packed in EMBEDDED.findall(svg)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_are_up_to_date(name, stored):
-    same = (stored / f"{name}.svg").read_bytes() == (FOLDER / f"{name}.svg").read_bytes()
-    assert same, "python tools/explorers.py draws them again"
+    made, found = ((folder / f"{name}.svg").read_text("utf-8") for folder in (stored, FOLDER))
+    assert EMBEDDED.sub("", made) == EMBEDDED.sub("", found), "python tools/explorers.py draws them again"
+    np.testing.assert_array_equal(pixels(made), pixels(found))
+
+
+def test_the_detectors_picture_shows_every_scene_once_for_each_detector_and_is_small():
+    text = (FOLDER / "detector.svg").read_text("utf-8")
+    scenes = np.split(plt.imread(FOLDER / "detector.png"), 4, axis=1)
+    np.testing.assert_array_equal(pixels(text), scenes)
+    assert re.findall(r'<use xlink:href="#scene-(\d)"', text) == [*"0123"] * len(explorers.DETECTORS)
+    exact = np.split((torch.cat([*render(range(4), TEST).images], dim=2).permute(1, 2, 0)).numpy(), 4, axis=1)
+    np.testing.assert_allclose(scenes, exact, atol=0.5 * explorers.STEP / 255 + 1e-6)
+    assert len(gzip.compress(text.encode())) < 90_000
 
 
 def test_the_detectors_scenes_and_detections_are_up_to_date(stored):
@@ -138,10 +176,20 @@ def test_the_detectors_scenes_and_detections_are_up_to_date(stored):
     np.testing.assert_array_equal(plt.imread(stored / "detector.png"), plt.imread(FOLDER / "detector.png"))
 
 
-def test_scripts_are_small_and_load_nothing():
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scripts_of_one_explorer_are_under_10_kb_compressed_and_each_file_under_10_kb_as_it_is(name):
+    """What one explorer loads, the shared script, its own, and its data if it has any, together and compressed as a
+    server sends it (gzip), is under 10 kB. Uncompressed, every file by itself is."""
+    paths = [FOLDER / "explorer.js", FOLDER / f"{name}.js", *FOLDER.glob(f"{name}-data.js")]
+    assert len(paths) == (3 if name == "detector" else 2)
+    contents = [path.read_bytes() for path in paths]
+    assert max(map(len, contents)) < 10_000
+    assert sum(len(gzip.compress(content)) for content in contents) < 10_000
+
+
+def test_scripts_load_nothing():
     for path in FOLDER.glob("*.js"):
         text = path.read_text("utf-8")
-        assert len(text.encode()) < 10_000, path.name
         found = [word for word in ("import ", "import(", "fetch", "XMLHttp", "eval(", "innerHTML") if word in text]
         assert found == [], path.name
 
@@ -157,23 +205,30 @@ def test_nothing_moves_by_itself():
     assert not any(word in text for text in texts for word in ("transition", "animat", "setInterval", "requestAnim"))
 
 
+@pytest.mark.parametrize("page", sorted({page for _, page in PLACES}))
+def test_a_page_loads_the_scripts_of_its_explorers(site, page):
+    text = (site / "book" / f"{page}.html").read_text("utf-8")
+    scripts = re.findall(r'<script defer="defer" src="../_static/explorers/([\w-]+)\.js', text)
+    data = ["detector-data"] if (own := [name for name, place in PLACES if place == page]) == ["detector"] else []
+    assert scripts == ["explorer", *data, *own]
+    assert "explorers/explorer.css" in text
+    for name in own:
+        assert re.search(rf'<figure class="explorer explorer-{name} .*?<figcaption>.*?Fig\. \d', text, re.DOTALL)
+
+
 def test_only_pages_with_an_explorer_load_its_scripts(site):
-    page, plain = ((site / f"{name}.html").read_text("utf-8") for name in ("index", "plain"))
-    for name in ("explorer", *NAMES):
-        assert f'defer="defer" src="_static/explorers/{name}.js' in page
-    assert "explorers/explorer.css" in page and "explorers/" not in plain
-    assert page.index("detector-data.js") < page.index("detector.js")
-    assert '<figure class="explorer explorer-losses' in page and "Fig. 1" in page
+    found = {path.stem for path in (site / "book").glob("*.html") if "explorers" in path.read_text("utf-8")}
+    assert found == {page for _, page in PLACES}
 
 
 def test_the_losses_are_those_of_the_module(visit):
-    found = visit().evaluate("LOSSES")
+    found = visit.explorer("losses").page.evaluate("LOSSES")
     assert {loss["name"]: dict(alpha=loss["alpha"], gamma=loss["gamma"]) for loss in found} == LOSSES
 
 
 def test_the_formula_holds_for_every_logit(visit):
     x = np.concatenate([np.linspace(-60, 60, 241), [-745.0, 745.0, -1e4, 1e4]])
-    page = visit()
+    page = visit.explorer("losses").page
     for alpha, gamma in ((-1, 0.0), (0.75, 0.0), (0.25, 2.0), (0.5, 0.5), (0.0, 5.0)):
         for y in (0, 1):
             found = page.evaluate("([x, ...rest]) => x.map((x) => focal(x, ...rest))", [x.tolist(), y, alpha, gamma])
@@ -185,11 +240,11 @@ def test_the_formula_holds_for_every_logit(visit):
 
 @pytest.mark.parametrize("gamma, alpha, p", [(0, 20, 0), (5, 0, 49), (20, 5, 94), (13, 10, 30), (50, 15, 98)])
 def test_losses_reads_out_what_focalbook_computes(visit, gamma, alpha, p):
-    page = visit()
-    gamma, alpha, p = (drive(page, "losses", *pair) for pair in zip(SLIDERS["losses"], (gamma, alpha, p)))
+    figure = visit.explorer("losses")
+    gamma, alpha, p = (drive(figure, *pair) for pair in zip(SLIDERS["losses"], (gamma, alpha, p)))
     for side, (y, weight) in enumerate(((1, alpha), (0, alpha), (1, None))):
-        page.locator("figure.explorer-losses").get_by_role("radio").nth(side).check()
-        found = read(page, "losses")
+        figure.get_by_role("radio").nth(side).check()
+        found = read(figure)
         true = p if y else 1 - p
         ce, fl = cross_entropy(true, y), focal_loss(true, y, weight, gamma)
         logit, label = torch.tensor([true], dtype=torch.float64).logit(), torch.tensor([y], dtype=torch.float64)
@@ -203,9 +258,9 @@ def test_losses_reads_out_what_focalbook_computes(visit, gamma, alpha, p):
 
 @pytest.mark.parametrize("n, easy, hard", [(0, 0, 0), (60, 4, 4), (100, 0, 48), (37, 48, 20), (80, 9, 0)])
 def test_crowd_reads_out_what_focalbook_computes(visit, n, easy, hard):
-    page = visit()
-    n, easy, hard = (drive(page, "crowd", *pair) for pair in zip(SLIDERS["crowd"], (n, easy, hard)))
-    n, found = round(10 ** (n / 20)), read(page, "crowd")
+    figure = visit.explorer("crowd")
+    n, easy, hard = (drive(figure, *pair) for pair in zip(SLIDERS["crowd"], (n, easy, hard)))
+    n, found = round(10 ** (n / 20)), read(figure)
     for name, setting in LOSSES.items():
         setting = {**setting, "alpha": None if setting["alpha"] == -1 else setting["alpha"]}
         positive, negative = focal_loss(hard, 1, **setting), focal_loss(easy, 0, **setting)
@@ -213,7 +268,7 @@ def test_crowd_reads_out_what_focalbook_computes(visit, n, easy, hard):
         assert found[f"{name}: one positive"] == pytest.approx(positive / total, rel=1e-6, abs=1e-12)
         assert found[f"{name}: the crowd"] == pytest.approx(n * negative / total, rel=1e-6)
         assert found[f"{name}: outweighed by"] == pytest.approx(positive / negative, rel=1e-6)
-        shown = page.locator(f"figure.explorer-crowd [data-read='{name}: outweighed by']").text_content()
+        shown = figure.locator(f"[data-read='{name}: outweighed by']").text_content()
         assert int(shown.replace(",", "")) == ceil(positive / negative)
 
 
@@ -222,10 +277,10 @@ def test_crowd_reads_out_what_focalbook_computes(visit, n, easy, hard):
     [(30, 70, 13, 75), (0, 0, 0, 0), (120, 160, 28, 100), (34, 34, 4, 50), (80, 10, 20, 25)],
 )
 def test_optimiser_reads_out_what_focalbook_computes(visit, background, foreground, spread, n):
-    page = visit()
+    figure = visit.explorer("optimiser")
     steps = zip(SLIDERS["optimiser"], (background, foreground, spread, n))
-    background, foreground, spread, n = (drive(page, "optimiser", *pair) for pair in steps)
-    found, z = read(page, "optimiser"), (np.arange(1201) - 600) / 100
+    background, foreground, spread, n = (drive(figure, *pair) for pair in steps)
+    found, z = read(figure), (np.arange(1201) - 600) / 100
     logits = torch.from_numpy(np.stack([foreground + spread * z, background + spread * z]))
     labels = torch.tensor([[1], [0]]).expand_as(logits)
     counts = torch.tensor([[1.0], [round(10 ** (n / 25))]], dtype=torch.float64) * np.exp(-z * z / 2)
@@ -236,11 +291,12 @@ def test_optimiser_reads_out_what_focalbook_computes(visit, background, foregrou
     assert len(found) == len(LOSSES) * len(GROUPS)
 
 
+@pytest.mark.parametrize("page", [page for name, page in PLACES if name == "detector"])
 @pytest.mark.parametrize("score, run", [(0, 0), (20, 0), (45, 3), (62, 8), (70, 5)])
-def test_detector_reads_out_what_the_records_hold(visit, score, run):
-    page = visit()
-    score, run = (drive(page, "detector", *pair) for pair in zip(SLIDERS["detector"], (score, run)))
-    scenes, found = render(range(4), TEST), read(page, "detector")
+def test_detector_reads_out_what_the_records_hold(visit, score, run, page):
+    figure = visit.explorer("detector", page)
+    score, run = (drive(figure, *pair) for pair in zip(SLIDERS["detector"], (score, run)))
+    scenes, found = render(range(4), TEST), read(figure)
     for name in explorers.DETECTORS:
         record = experiments.load_study("verdict")[name][int(run) - 1]
         rows = [[row for row in rows if row[4] > score - 1e-9] for rows in record["detections"]]
@@ -249,7 +305,7 @@ def test_detector_reads_out_what_the_records_hold(visit, score, run):
         assert hits + found[f"{name}: false"] == shown
         assert found[f"{name}: precision"] == pytest.approx(hits / shown if shown else np.nan, nan_ok=True)
         assert found[f"{name}: recall"] == pytest.approx(hits / (scenes.labels >= 0).sum().item())
-        drawn = page.locator("figure.explorer-detector p", has_text=name).evaluate(
+        drawn = figure.locator(".scenes p", has_text=name).evaluate(
             "p => { let n = 0; while ((p = p.nextElementSibling)?.tagName === 'svg')"
             " n += p.querySelectorAll('.hit, .false').length; return n }"
         )
@@ -292,72 +348,179 @@ def test_a_hit_is_one_by_cocos_own_matching(name, capsys):
         assert [matches[number + 1] for number in range(len(matches))] == [row[6] for rows in run for row in rows]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_control_has_its_name_and_the_result_is_said(visit, name):
-    page = visit()
-    figure = page.locator(f"figure.explorer-{name}")
+@pytest.mark.parametrize("name, page", PLACES)
+def test_every_control_has_its_name_and_the_result_is_said(visit, name, page):
+    figure = visit.explorer(name, page)
+    start = figure.locator(".says").text_content()
     for label in SLIDERS[name]:
         slider = figure.get_by_role("slider", name=label, exact=True)
         before, said = slider.get_attribute("aria-valuetext"), figure.locator(".says").text_content()
         slider.focus()
-        page.keyboard.press("PageUp")
+        figure.page.keyboard.press("PageUp")
         assert slider.get_attribute("aria-valuetext") != before
         assert figure.locator(".says").text_content() != said
     assert figure.get_by_role("slider").count() == len(SLIDERS[name])
     assert figure.locator("output.says").get_attribute("aria-live") == "polite"
-    assert figure.get_by_role("img", name=f"The picture of the explorer called {name}.").count() == 1
-    start = visit().locator(f"figure.explorer-{name} .says").text_content()
+    alt = figure.locator("> img").get_attribute("alt")
+    assert len(alt) > 50 and figure.get_by_role("img", name=alt, exact=True).count() == 1
     figure.get_by_role("button", name="Back to the start").press("Enter")
     figure.locator(".says", has_text=start).wait_for()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_without_scripts_and_in_print_there_is_the_picture(visit, name):
-    still = visit(java_script_enabled=False).locator(f"figure.explorer-{name}")
-    assert still.locator("> img").is_visible() and still.locator("form").count() == 0
-    live = visit()
-    figure = live.locator(f"figure.explorer-{name}")
-    assert figure.locator("form").is_visible() and not figure.locator("> img").is_visible()
-    live.emulate_media(media="print")
-    assert figure.locator("> img").is_visible() and not figure.locator("form").is_visible()
+def is_live(figure):
+    """Whether the form stands in the picture's place. If not, the loaded picture itself stands there."""
+    figure.scroll_into_view_if_needed()
+    form, picture = figure.locator("form:visible").count() == 1, figure.locator("> img")
+    if not form:
+        picture.evaluate(
+            "picture => picture.complete || new Promise((done) => (picture.onload = picture.onerror = done))"
+        )
+        assert picture.evaluate("picture => picture.naturalWidth") > 0
+    assert form != picture.is_visible()
+    return form
 
 
-@pytest.mark.parametrize("width", (320, 390, 1280))
-def test_it_fits_the_page_and_a_finger(visit, width):
-    page = visit(viewport=dict(width=width, height=844), has_touch=True)
-    page.add_style_tag(content="div.body { min-width: 0 }")  # the small site's theme has a width of its own
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for name in NAMES:
-        figure = page.locator(f"figure.explorer-{name}")
-        for key in ("Home", "End"):
-            for one in figure.get_by_role("slider").all():
-                one.press(key)
-            inside = figure.locator("form").evaluate("form => form.scrollWidth <= form.clientWidth")
-            assert inside, (name, key)
-        for control in figure.locator("input[type=range], fieldset label, button").all():
-            assert control.bounding_box()["height"] >= 44
-    slider = page.get_by_role("slider", name="Focusing γ")
-    slider.press("Home")
-    box = slider.bounding_box()
-    page.touchscreen.tap(box["x"] + box["width"] - 4, box["y"] + 8)
-    assert slider.input_value() == "5"
+@pytest.mark.parametrize("name, page", PLACES)
+def test_the_form_stands_in_the_pictures_place_and_without_scripts_the_picture(visit, name, page):
+    figure = visit.explorer(name, page)
+    assert "live" in figure.get_attribute("class").split() and is_live(figure)
+    assert "explorers-to-come" not in (figure.page.locator("html").get_attribute("class") or "")
+    still = visit.open(page, java_script_enabled=False).locator(f"figure.explorer-{name}")
+    assert not is_live(still) and still.locator("form").count() == 0
+
+
+@pytest.mark.parametrize("name, page", PLACES)
+def test_in_print_there_is_the_picture_and_it_has_come(visit, name, page):
+    shown = visit.open(page)
+    figure = shown.locator(f"figure.explorer-{name}")
+    assert figure.locator("> img").evaluate("picture => [picture.loading, picture.naturalWidth]") == ["lazy", 0]
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    shown.emulate_media(media="print")
+    picture = figure.locator("> img").evaluate(
+        "async (picture) => { await picture.decode(); return [picture.loading, picture.naturalWidth > 0] }"
+    )
+    assert picture == ["eager", True] and not is_live(figure)
+
+
+@pytest.mark.parametrize("name, page", PLACES)
+def test_if_a_script_does_not_come_there_is_the_picture(visit, name, page):
+    def block(page):
+        page.route(f"**/explorers/{script}.js*", lambda route: route.abort())
+
+    for script in ("explorer", name, *(["detector-data"] if name == "detector" else [])):
+        blocked = visit.open(page, block)
+        assert not is_live(blocked.locator(f"figure.explorer-{name}")), script
+        others = [other for other, place in PLACES if place == page and other != name]
+        assert all(is_live(blocked.locator(f"figure.explorer-{other}")) == (script != "explorer") for other in others)
+    assert visit.complaints
+    visit.complaints.clear()
+
+
+@pytest.mark.parametrize("name, page", PLACES)
+def test_if_a_script_fails_there_is_the_picture(visit, name, page):
+    fails = "document.createElementNS = () => { throw new Error('no drawing') };"
+    at_first = visit.open(page, lambda page: page.add_init_script(fails)).locator(f"figure.explorer-{name}")
+    assert not is_live(at_first)
+    later = visit.open(page).locator(f"figure.explorer-{name}")
+    assert is_live(later)
+    later.page.evaluate(f"() => {{ {fails} }}")
+    later.get_by_role("slider").first.press("ArrowRight")
+    assert not is_live(later)
+    assert any("no drawing" in said for said in visit.complaints)
+    visit.complaints.clear()
+
+
+@pytest.mark.parametrize("width", (*PHONES, *SCREENS))
+@pytest.mark.parametrize("name, page", PLACES)
+def test_the_room_kept_for_a_form_is_about_its_height(visit, name, page, width):
+    figure = visit.explorer(name, page, width)
+    height = figure.locator("form").bounding_box()["height"]
+    room = figure.evaluate(
+        """(figure) => {
+            const root = document.documentElement, form = figure.querySelector("form");
+            root.classList.add("explorers-to-come");
+            figure.classList.remove("live");
+            form.hidden = true; // as before it came
+            const room = getComputedStyle(figure, "::before").height;
+            form.hidden = false;
+            figure.classList.add("live");
+            root.classList.remove("explorers-to-come");
+            return parseFloat(room);
+        }"""
+    )
+    assert room == pytest.approx(height, rel=0.15)
+
+
+@pytest.mark.parametrize("width", (*PHONES, *SCREENS))
+@pytest.mark.parametrize("name, page", PLACES)
+def test_it_fits_the_page_and_a_finger(visit, name, page, width):
+    figure = visit.explorer(name, page, width)
+    for key in ("Home", "End"):
+        for one in figure.get_by_role("slider").all():
+            one.press(key)
+        wide = figure.locator("form").evaluate(
+            """(form) => {
+                const end = (part) => part.getBoundingClientRect().right;
+                const parts = [...form.querySelectorAll(".plot > *, table, .controls *, .says, button")];
+                const wide = parts.filter((part) => end(part) > end(form.querySelector(".plot")) + 1);
+                return wide.map((part) => part.outerHTML);
+            }"""
+        )
+        assert wide == [], key
+    document = figure.page.locator("html")
+    with_it = document.evaluate("html => html.scrollWidth")
+    without = figure.evaluate(
+        """(figure) => {
+            figure.hidden = true;
+            const width = document.documentElement.scrollWidth;
+            figure.hidden = false;
+            return width;
+        }"""
+    )
+    assert with_it == without
+    for control in figure.locator("input[type=range], fieldset label, button").all():
+        assert control.bounding_box()["height"] >= 44
+
+
+@pytest.mark.parametrize("width", (320, 1280))
+@pytest.mark.parametrize("name, page", PLACES)
+def test_a_finger_moves_a_slider(visit, name, page, width):
+    figure = visit.explorer(name, page, width)
+    for label in SLIDERS[name]:
+        slider = figure.get_by_role("slider", name=label, exact=True)
+        slider.press("Home")
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        slider.tap(position=dict(x=box["width"] - 4, y=8))
+        assert slider.input_value() == slider.get_attribute("max")
 
 
 @pytest.mark.parametrize("theme", ("light", "dark"))
-def test_words_are_readable_in_the_light_and_in_the_dark(visit, theme):
-    page = visit()
-    page.evaluate("(theme) => (document.documentElement.dataset.theme = theme)", theme)
-    text, muted, ground = {"light": ("#222832", "#48566b", "#ffffff"), "dark": ("#ced6dd", "#9ca4af", "#121212")}[theme]
-    page.add_style_tag(
-        content=f":root {{ --pst-color-text-base: {text}; --pst-color-text-muted: {muted};"
-        f" --pst-color-background: {ground}; color: {text}; background: {ground} }}"
+@pytest.mark.parametrize("name, page", PLACES)
+def test_words_are_readable_in_the_light_and_in_the_dark(visit, name, page, theme):
+    figure = visit.explorer(name, page, color_scheme=theme)
+    figure.page.locator(f"html[data-theme={theme}]").wait_for()
+    words = figure.evaluate(
+        """(figure) => {
+            const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+            const seen = (color) => {
+                context.clearRect(0, 0, 1, 1);
+                context.fillStyle = color;
+                context.fillRect(0, 0, 1, 1);
+                return [...context.getImageData(0, 0, 1, 1).data];
+            };
+            const ground = (one) => {
+                const color = seen(getComputedStyle(one).backgroundColor);
+                return color[3] || !one.parentElement ? color : ground(one.parentElement);
+            };
+            const words = ".plot > svg text, .scenes p, form :is(th, td, label, legend, output, button)";
+            return [...figure.querySelectorAll(words)].filter((word) => word.textContent).map((word) => {
+                const style = getComputedStyle(word);
+                return [word.textContent, seen(word.tagName === "text" ? style.fill : style.color), ground(word)];
+            });
+        }"""
     )
-    colours = page.evaluate(
-        """() => [...document.querySelectorAll(".plot > svg text, .explorer th, .explorer td")].map((word) => {
-            const style = getComputedStyle(word), context = document.createElement("canvas").getContext("2d");
-            context.fillStyle = word.tagName === "text" ? style.fill : style.color;
-            context.fillRect(0, 0, 1, 1);
-            return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
-        })"""
-    )
-    assert min(contrast(np.array(colour) / 255, color(ground)) for colour in colours) >= 4.5
+    assert len(words) > 10
+    for word, ink, ground in words:
+        assert ink[3] == ground[3] == 255 and ground[:3] == {"light": [255] * 3, "dark": [18] * 3}[theme]
+        assert contrast(*(np.array(color[:3]) / 255 for color in (ink, ground))) >= 4.5, word

@@ -4,9 +4,10 @@ And gather what the detector's explorer shows: four scenes, and what two detecto
 python tools/explorers.py stores them in book/_static/explorers; a test says when they are out of date.
 """
 
+import base64
 import json
 import re
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,10 @@ from focalbook.scenes import TEST, SceneSettings, render
 from focalbook.training import LOSSES
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "_static" / "explorers"
+PICTURES = {"losses": (7, 3.6), "crowd": (7, 3.6), "optimiser": (7, 5), "detector": (8, 4.6)}  # inches; draw_NAME draws
+DETECTORS = ("cross-entropy", "focal loss")
+SCENES, SIDE = 4, 96
+STEP = 16  # of a scene's pixels, as they are shown: finer ones are noise, and most of the bytes
 
 
 def draw_losses(figure, p=0.95):
@@ -108,23 +113,24 @@ def draw_optimiser(figure, background=-5.0, foreground=-1.0, spread=1.5, n=1000)
 
 
 def draw_detector(figure, score=0.5):
-    scenes, data = render(range(2), TEST), detections()
-    for row, name in zip(figure.subplots(2, 2), DETECTORS):
-        for axes, image, truth, found in zip(row, scenes.images, data["truth"], data["found"][name][0]):
-            plots.show_scene(axes, image)
+    scenes, data = np.split(pixels(), SCENES, axis=1), detections()
+    for row, name in zip(figure.subplots(2, SCENES), DETECTORS):
+        for axes, image, truth, found in zip(row, scenes, data["truth"], data["found"][name][0]):
+            axes.imshow(image, extent=(0, SIDE, SIDE, 0))
+            axes.set_axis_off()
             plots.draw_boxes(axes, torch.tensor([box[:4] for box in truth]), "white", "--", 0.8)
             for number, (*box, chance, label, hit) in enumerate(row for row in found if row[4] >= score):
                 wider = torch.tensor([box]) + (1 + 2 * number) * torch.tensor([-1, -1, 1, 1])
                 plots.draw_boxes(axes, wider, *(("#4cc9f0", "-", 1.5) if hit else ("#ff70a6", ":", 2)))
                 (x1, y1, x2, y2), ground = wider[0].tolist(), dict(facecolor="black", alpha=0.6, lw=0, pad=1)
-                x, side = (x2, "right") if x1 + x2 > 96 else (x1, "left")
-                y, place = (y1 - 2, "bottom") if number % 2 == 0 and y1 > 8 else (y2 + 2, "top")
+                x, side = (x2, "right") if x1 + x2 > SIDE else (x1, "left")
+                high, low = y1 < 10, y2 > SIDE - 10  # no room above, or below: else by turns
+                line = 7 * (number if high or low else number // 2)
+                above = low or (not high and number % 2 == 0)
+                y, place = (y1 - 2 - line, "bottom") if above else (y2 + 2 + line, "top")
                 text = f"{data['classes'][label]} {chance:.2f}"
                 axes.text(x, y, text, color="white", fontsize=7, ha=side, va=place, bbox=ground)
-        row[0].set_title(name, color=plots.COLOURS[name])
-
-
-DETECTORS = ("cross-entropy", "focal loss")
+        row[0].set_title(name, color=plots.COLOURS[name], loc="left")
 
 
 def hits(rows, truth, overlap=0.5):
@@ -142,8 +148,8 @@ def hits(rows, truth, overlap=0.5):
 
 
 def detections():
-    """What the detector's explorer shows: the objects of four scenes, and for every run the rows with a 1 for a hit."""
-    scenes = render(range(4), TEST)
+    """What the detector's explorer shows: the objects of the scenes, and for every run the rows with a 1 for a hit."""
+    scenes = render(range(SCENES), TEST)
     truth = [
         [[*(round(value, 2) for value in box), int(label)] for box, label in zip(boxes.tolist(), labels) if label >= 0]
         for boxes, labels in zip(scenes.boxes, scenes.labels)
@@ -163,37 +169,41 @@ def detections():
 
 
 def pixels():
-    """The four scenes beside each other, (96, 384, 3) uint8."""
-    return (torch.cat(list(render(range(4), TEST).images), dim=2).permute(1, 2, 0) * 255).round().byte().numpy()
+    """The scenes beside each other, (96, 384, 3) uint8, rounded to what an eye can tell."""
+    values = (torch.cat(list(render(range(SCENES), TEST).images), dim=2).permute(1, 2, 0) * 255).numpy()
+    return (np.round(values / STEP) * STEP).clip(0, 255).astype(np.uint8)
 
 
-PICTURES = {"losses": draw_losses, "crowd": draw_crowd, "optimiser": draw_optimiser, "detector": draw_detector}
-
-
-SIZES = {"optimiser": (7, 5), "detector": (5, 5.2)}
+def png(image):
+    content = BytesIO()
+    Image.fromarray(image).save(content, "png", optimize=True)
+    return content.getvalue()
 
 
 def share_images(svg):
-    """An SVG of matplotlib's in which an image that is drawn twice is stored once: the second refers to the first."""
-    seen = {}
+    """An SVG of matplotlib's with every image packed small and stored once, however often it is drawn."""
+    images = {}
 
     def share(image):
-        name, *place = re.search(r'id="(\w+)".*matrix\(\S+ 0 0 \S+ (\S+) (\S+)\)', image[0], re.DOTALL).groups()
-        if name not in seen:
-            seen[name] = place
-            return image[0]
-        dx, dy = (round(float(here) - float(first), 6) for here, first in zip(place, seen[name]))
-        return f'<use xlink:href="#{name}" transform="translate({dx} {dy})"/>'
+        packed, place = re.search(r'base64,(.*?)".* (transform=".*?")', image[0], re.DOTALL).groups()
+        if packed not in images:
+            data = png(np.asarray(Image.open(BytesIO(base64.b64decode(packed))).convert("RGB")))
+            images[packed] = (
+                f'<image id="scene-{len(images)}" width="{SIDE}" height="{SIDE}" style="image-rendering: pixelated"'
+                f' xlink:href="data:image/png;base64,{base64.b64encode(data).decode()}"/>'
+            )
+        return f'<use xlink:href="#scene-{list(images).index(packed)}" {place}/>'
 
-    return re.sub(r"<image .*?/>", share, svg, flags=re.DOTALL)
+    drawn = re.sub(r"<image .*?/>", share, svg, flags=re.DOTALL)
+    return drawn.replace("<defs>", "\n  ".join(["<defs>", *images.values()]), 1)
 
 
 def store(folder=FOLDER):
-    """Draw every picture into ``folder``; the same on every machine."""
+    """Draw every picture into ``folder``. An image within may be packed into other bytes on another machine."""
     plots.use_style()
-    for name, draw in PICTURES.items():
-        figure = plt.figure(figsize=SIZES.get(name, (7, 3.6)))
-        draw(figure)
+    for name, size in PICTURES.items():
+        figure = plt.figure(figsize=size)
+        globals()[f"draw_{name}"](figure)
         for axes in figure.axes:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_minor_locator(NullLocator())
@@ -201,7 +211,7 @@ def store(folder=FOLDER):
         figure.savefig(drawn, format="svg", metadata={"Date": None})
         plt.close(figure)
         Path(folder, f"{name}.svg").write_text(share_images(drawn.getvalue()), "utf-8", newline="\n")
-    Image.fromarray(pixels()).save(Path(folder, "detector.png"), optimize=True)
+    Path(folder, "detector.png").write_bytes(png(pixels()))
     text = json.dumps(detections(), separators=(",", ":"))
     head = "// Made by tools/explorers.py from the verdict's records: x1, y1, x2, y2, score, class, and 1 for a hit."
     Path(folder, "detector-data.js").write_text(f"{head}\nconst DETECTIONS = {text};\n", "utf-8")

@@ -8,7 +8,8 @@
     ```
 
 It is a figure like any other, numbered and with the stored picture ``book/_static/explorers/losses.svg``. The script
-beside that picture puts the controls in its place; only pages that have an explorer load it.
+beside that picture puts the controls in its place; only pages that have an explorer load it. Until all scripts of the
+page have run, or failed, there is room for the controls; from then on there is the picture where they did not come.
 """
 
 from pathlib import Path
@@ -17,6 +18,11 @@ from docutils import nodes
 from sphinx.directives.patches import Figure
 
 SHARED, FOLDER = "explorer", "explorers"
+COMING = """{
+  const { classList } = document.documentElement;
+  classList.add("explorers-to-come");
+  addEventListener("DOMContentLoaded", () => classList.remove("explorers-to-come"));
+}"""
 
 
 class Explorer(Figure):
@@ -32,6 +38,7 @@ def add_scripts(app, page, template, context, doctree):
     names = [entry.removeprefix(SHARED + "-") for found in classes if SHARED in found for entry in found[1:]]
     if names:
         app.add_css_file(f"{FOLDER}/{SHARED}.css")
+        app.add_js_file(None, body=COMING)
         for name in dict.fromkeys([SHARED, *names]):
             for part in ("-data", ""):  # data comes first, and as a script: a page opened as a file may fetch nothing
                 if Path(app.srcdir, "book", "_static", FOLDER, f"{name}{part}.js").exists():

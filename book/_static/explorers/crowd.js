@@ -10,7 +10,7 @@ explorer(
   ],
   [["one positive", "first"], ["the crowd", "third"], ["outweighed by", ""]],
   ({ n, easy, hard }, width) => {
-    const narrow = width < 480;
+    const narrow = width < 480, the = narrow ? "" : "the ";
     const { svg, X, Y, inside } = axes(width, 300, {
       x: [0, 5], y: [-4, 4], id: "explorer-crowd-inside", right: narrow ? 74 : 180,
       xTicks: [0, 1, 2, 3, 4, 5].map((v) => [v, v > 1 ? `10${raised(v)}` : String(10 ** v)]),
@@ -36,8 +36,8 @@ explorer(
       const cells = [[1 - share, percent(1 - share)], [share, percent(share)], [needed, enough]];
       return { name, tone, cells, bar: [1 - share, share] };
     });
-    svg.append(make("text", { x: X(0) + 8, y: Y(3.2) }, "the crowd owns more"));
-    svg.append(make("text", { x: X(5) - 8, y: Y(-3.5), "text-anchor": "end" }, "the positive owns more"));
+    svg.append(make("text", { x: X(0) + 8, y: Y(3.2) }, `${the}crowd owns more`));
+    svg.append(make("text", { x: X(5) - 8, y: Y(-3.5), "text-anchor": "end" }, `${the}positive owns more`));
     svg.append(...dots);
     nameLines(svg, X(5) + 8, names, Y(4), Y(-4));
 

@@ -31,7 +31,7 @@ function short(value) {
   if (value === 0 || !isFinite(value)) return value ? "∞" : "0";
   if (value >= 1e6 || value < 1e-3) {
     const [digits, exponent] = value.toExponential(2).split("e");
-    return `${digits} × 10${raised(Number(exponent))}`;
+    return `${digits} ×\u00a010${raised(Number(exponent))}`;
   }
   return value >= 1000 ? counted(Math.round(value)) : value.toPrecision(4);
 }
@@ -42,10 +42,10 @@ const listed = (words) => [words.slice(0, -1).join(", "), ...words.slice(-1)].fi
 
 const under = (names) => (names.length % 3 ? listed(names) : names.length ? "all three" : "none of the three");
 
-const unbroken = (name) => name.replace(/-/g, "‑");
+const unbroken = (name) => name.split(/(\S+-\S+)/).map((part) => (part.includes("-") ? make("span", { class: "whole" }, part) : part));
 
 const percent = (share) =>
-  share > 0.999 ? "> 99.9%" : share < 0.001 ? "< 0.1%" : `${(100 * share).toFixed(1)}%`;
+  share > 0.999 ? ">\u00a099.9%" : share < 0.001 ? "<\u00a00.1%" : `${(100 * share).toFixed(1)}%`;
 
 const inWords = (text) => text.replace(">", "over").replace("<", "under");
 
@@ -130,11 +130,11 @@ const choice = (key, legend, options) => (id) => {
 // A table of read-outs, each with its full value in data-value. Rows: { name, tone, cells: [[value, text]], bar: shares }.
 function fill(table, columns, rows) {
   if (!table.rows.length) {
-    const head = columns.map(([name, tone]) => make("th", { scope: "col", class: tone }, unbroken(name)));
+    const head = columns.map(([name, tone]) => make("th", { scope: "col", class: tone }, ...unbroken(name)));
     table.append(make("thead", {}, make("tr", {}, make("td"), ...head)));
     for (const { name, tone = "", cells, bar } of rows) {
       const data = cells.map((_, n) => make("td", { "data-read": `${name}: ${columns[n][0]}` }));
-      const body = make("tbody", { class: tone }, make("tr", {}, make("th", { scope: "row" }, unbroken(name)), ...data));
+      const body = make("tbody", { class: tone }, make("tr", {}, make("th", { scope: "row" }, ...unbroken(name)), ...data));
       const parts = bar && make("td", { colspan: columns.length + 1 }, make("div", {}, ...bar.map(() => make("span"))));
       if (bar) body.append(make("tr", { class: "bar", "aria-hidden": "true" }, parts));
       table.append(body);
@@ -149,11 +149,12 @@ function fill(table, columns, rows) {
   });
 }
 
-// Put the controls in the picture's place. update(values, width) returns what is drawn, the table's rows
-// and a sentence: { svg, rows, says }.
+// Put the controls in the picture's place, and the picture back if that fails. update(values, width) returns what is
+// drawn, the table's rows and a sentence: { svg, rows, says }.
 function explorer(name, controls, columns, update) {
   const figure = document.querySelector(`figure.explorer-${name}`);
   if (!figure) return;
+  const picture = figure.querySelector("img");
   const made = controls.map((control) => control(`explorer-${name}`));
   const plot = make("div", { class: "plot" }), table = make("table");
   const says = make("output", { class: "says", "aria-live": "polite" });
@@ -161,20 +162,34 @@ function explorer(name, controls, columns, update) {
   const columnsOf = parts.filter((part) => part.className === "slider").length % 3 ? 2 : 3;
   const reset = make("button", { type: "reset" }, "Back to the start");
   const form = make("form", {}, plot, make("div", { class: `controls by-${columnsOf}` }, ...parts), table, says, reset);
-  const refresh = () => {
+  const draw = () => {
     const values = Object.assign({}, ...made.map((control) => control.read()));
     const now = update(values, plot.clientWidth);
     now.svg.setAttribute("role", "img");
-    now.svg.setAttribute("aria-label", figure.querySelector("img").alt);
+    now.svg.setAttribute("aria-label", picture.alt);
     plot.replaceChildren(now.svg);
     fill(table, columns, now.rows);
     if (says.textContent !== now.says) says.textContent = now.says;
+  };
+  const refresh = () => {
+    if (!form.isConnected) return;
+    try {
+      draw();
+      figure.classList.add("live");
+    } catch (error) {
+      figure.classList.remove("live");
+      form.remove();
+      throw error;
+    }
   };
   form.addEventListener("input", refresh);
   form.addEventListener("reset", () => setTimeout(refresh));
   form.addEventListener("submit", (event) => event.preventDefault());
   figure.insertBefore(form, figure.querySelector("figcaption"));
-  figure.classList.add("live");
   refresh();
   new ResizeObserver(refresh).observe(plot);
+  addEventListener("beforeprint", () => {
+    picture.loading = "eager"; // it waits until it is seen, and now it will be
+    picture.decode().catch(() => {});
+  });
 }
