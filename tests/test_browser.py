@@ -9,18 +9,12 @@ import gzip
 import http.server
 import re
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from contrast import color, contrast
+from pages import CHAPTERS, ROOT, TOC, listen
 
-import tasks
-
-ROOT = Path(tasks.__file__).parent
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 SOURCES = [f"_modules/focalbook/{path.stem}" for path in (ROOT / "focalbook").glob("[!_]*.py")]
 PAGES = [TOC["root"], *CHAPTERS, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]
 WIDE, NARROW = dict(width=1280, height=900), dict(width=390, height=844)
@@ -57,9 +51,7 @@ def visit(browser):
         page.asked = []
         page.on("request", lambda request: page.asked.append(request.url))
         if options.get("java_script_enabled", True):  # without scripts the console says that there are none
-            page.on("console", lambda said: said.type in ("error", "warning") and complaints.append(said.text))
-            page.on("requestfailed", lambda request: complaints.append(request.url))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
+            listen(page, complaints)
             page.add_init_script(SHIFT)
         page.goto(url)
         page.wait_for_load_state("networkidle")
@@ -128,6 +120,7 @@ def test_a_page_opened_as_a_file_is_whole_and_printed_in_black(page, visit, site
     )
     assert inks
     for ink in inks:
+        assert ink.startswith("rgb"), ink
         rgb = np.array([float(part) for part in re.findall(r"[\d.]+", ink)[:3]]) / 255
         assert contrast(rgb, color("#ffffff")) >= 4.5, ink
     filters = shown.locator("article img").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
@@ -161,7 +154,7 @@ WANTED = """() => [...document.querySelectorAll('a[href], button, input, summary
     && !(one.type === 'radio' && !one.checked)).forEach((one) => one.dataset.wanted = '')"""
 FOCUSED = """() => { const one = document.activeElement, style = getComputedStyle(one);
     delete one.dataset.wanted;
-    return one === document.body || style.outlineStyle !== 'none' || style.boxShadow !== 'none' }"""
+    return one === document.body || style.outlineStyle === 'solid' && parseFloat(style.outlineWidth) >= 2 }"""
 
 
 @pytest.mark.parametrize(

@@ -8,20 +8,20 @@ import pytest
 pytest.importorskip("sphinx")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 
-import line  # noqa: E402
+import chapter_line  # noqa: E402
 import maths  # noqa: E402
 import theme  # noqa: E402
 
 
 def test_a_chapter_can_be_run_elsewhere_once_the_repository_has_an_address():
-    binder, colab = line.elsewhere("https://github.com/owner/book.git", "main", "book/04-focal-loss")
+    binder, colab = chapter_line.elsewhere("https://github.com/owner/book.git", "main", "book/04-focal-loss")
     assert 'href="https://mybinder.org/v2/gh/owner/book/main?urlpath=lab/tree/book/04-focal-loss.ipynb"' in binder
     assert 'href="https://colab.research.google.com/github/owner/book/blob/main/book/04-focal-loss.ipynb"' in colab
 
 
 @pytest.mark.parametrize("url", ["", "https://gitlab.com/owner/book", "github.com/owner/book"])
 def test_without_such_an_address_no_button_points_nowhere(url):
-    assert line.elsewhere(url, "main", "book/04-focal-loss") == []
+    assert chapter_line.elsewhere(url, "main", "book/04-focal-loss") == []
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,10 @@ def test_without_such_an_address_no_button_points_nowhere(url):
         (r"\ln p_t", '<mi>ln</mi><mspace width="0.167em"/><msub>'),
         (r"\ln(p_t)", "<mi>ln</mi><mo"),
         ("a / b", '<mo lspace="0" rspace="0">'),
+        ("[-1, -2]", '[</mo><mo form="prefix">&#x02212;</mo><mn>1'),
+        ("[-1, -2]", '<mo>&#x0002C;</mo><mo form="prefix">&#x02212;</mo><mn>2'),
+        ("x = -y", '<mo form="prefix">&#x02212;</mo><mi>y'),
+        ("1 - p", "<mo>&#x02212;</mo><mi>p"),
         (r"p_t = \begin{cases} p & y = 1 \\ 1 - p & y = 0 \end{cases}", "<mtable>"),
     ],
 )

@@ -55,10 +55,17 @@ def execute(path):
     return f"{path.name}: stored new outputs", True
 
 
-def main(prefixes):
-    paths = [p for p in sorted(BOOK.glob("*.ipynb")) if not prefixes or p.name.startswith(tuple(prefixes))]
+def chosen(book, prefixes):
+    """The notebooks of a folder whose names start so, all without a prefix; says so if there are none."""
+    paths = [p for p in sorted(book.glob("*.ipynb")) if not prefixes or p.name.startswith(tuple(prefixes))]
     if not paths:
-        print(f"no notebook in {BOOK} starts with {' or '.join(prefixes)}")
+        print(f"no notebook in {book} starts with {' or '.join(prefixes)}")
+    return paths
+
+
+def main(prefixes):
+    paths = chosen(BOOK, prefixes)
+    if not paths:
         return 1
     good = True
     with ProcessPoolExecutor(min(len(paths), os.cpu_count() or 1)) as pool:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy
 import torch
+from execute import chosen
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -69,9 +70,8 @@ def run(paths):
 
 
 def main(prefixes):
-    paths = [p for p in sorted(BOOK.glob("*.ipynb")) if not prefixes or p.name.startswith(tuple(prefixes))]
+    paths = chosen(BOOK, prefixes)
     if not paths:
-        print(f"no notebook in {BOOK} starts with {' or '.join(prefixes)}")
         return 1
     setting = dict(
         date=datetime.date.today().isoformat(),

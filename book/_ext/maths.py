@@ -8,24 +8,29 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.util.math import get_node_equation_number
 
+WORD_JOINER = "&#x2060;"  # a browser may break the line after a formula, even before a comma
 FUNCTION = re.compile(r"(<mi>(?:ln|log|max|min)</mi>)(?!<mo[^>]*>&#x00028;|</)")
 SLASH = "<mo>&#x0002F;</mo>"
+OPENS = "|".join(f"&#x{ord(mark):05X};|{re.escape(mark)}" for mark in "([{,=<>≤≥≈±∈")
+SIGN = re.compile(rf"(<mo[^>]*>(?:{OPENS})</mo>)<mo>(?=&#x02212;)")
 
 
 def mathml(tex, display="inline"):
-    """A formula as MathML, with the spaces that TeX has: one after the name of a function, none around a slash.
+    """A formula as MathML, with the spaces that TeX has: one after the name of a function, none around a slash or after
+    a sign.
 
     Raises ``ValueError`` for what the converter does not know and would show as it is typed.
     """
     text = convert(tex.strip().replace("{aligned}", "{split}"), display=display)
     if "&#x00026;" in text or ">&<" in text or "\\" in text:
         raise ValueError(f"this formula has a command that the site cannot show: {tex}")
+    text = SIGN.sub(r'\1<mo form="prefix">', text)
     text = FUNCTION.sub(r'\1<mspace width="0.167em"/>', text)
     return text.replace(SLASH, '<mo lspace="0" rspace="0">&#x0002F;</mo>')
 
 
 def visit_math(self, node):
-    self.body.append(mathml(node.astext()))
+    self.body.append(mathml(node.astext()) + WORD_JOINER)
     raise nodes.SkipNode
 
 
