@@ -8,7 +8,7 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.util.math import get_node_equation_number
 
-WORD_JOINER = "&#x2060;"  # a browser may break the line after a formula, even before a comma
+CLINGS = re.compile(r"[.,;:!?)\]’”]+|-\w+")
 FUNCTION = re.compile(r"(<mi>(?:ln|log|max|min)</mi>)(?!<mo[^>]*>&#x00028;|</)")
 SLASH = "<mo>&#x0002F;</mo>"
 OPENS = "|".join(f"&#x{ord(mark):05X};|{re.escape(mark)}" for mark in "([{,=<>≤≥≈±∈")
@@ -30,7 +30,10 @@ def mathml(tex, display="inline"):
 
 
 def visit_math(self, node):
-    self.body.append(mathml(node.astext()) + WORD_JOINER)
+    formula = mathml(node.astext())
+    if "clings" in node:
+        formula = f'<span class="whole">{formula}{node["clings"]}</span>'
+    self.body.append(formula)
     raise nodes.SkipNode
 
 
@@ -44,6 +47,18 @@ def visit_math_block(self, node):
     raise nodes.SkipNode
 
 
+def keep_what_clings(app, doctree, page):
+    """Take what follows a formula without a space, a comma say, to the formula: a browser would break the line there,
+    whatever characters stand between."""
+    for node in list(doctree.findall(nodes.math)):
+        following = node.next_node(descend=False, siblings=True)
+        found = isinstance(following, nodes.Text) and CLINGS.match(following)
+        if found:
+            node["clings"] = found[0]
+            following.parent.replace(following, nodes.Text(following[found.end() :]))
+
+
 def setup(app):
+    app.connect("doctree-resolved", keep_what_clings)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
