@@ -2,8 +2,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 
-.PHONY: help book serve lab test test-site links verify run evidence evidence-check bench clean
-help book lab test test-site links verify run evidence evidence-check bench clean:
+.PHONY: serve help book lab test test-site test-matrix check links verify student run evidence evidence-check constraints bench clean
+help book lab test test-site test-matrix check links verify student run evidence evidence-check constraints bench clean:
 	@$(PYTHON) tasks.py $@
 serve:
 	@$(PYTHON) tasks.py serve $(PORT)

@@ -2,15 +2,19 @@
 
 book      build the site into _build/html
 serve     build it, then serve it on 127.0.0.1 (serve 8001 for another port)
-lab       open the notebooks in JupyterLab
+lab       open the chapters and the exercises in JupyterLab
 test      unit tests, every stored output re-computed and compared, the site built and checked
           (what follows goes to pytest: test book/04-focal-loss.ipynb)
 test-site drive the built site through Chromium, every page light and dark, wide and narrow (part of test where it is)
+test-matrix  run every notebook elsewhere: another folder, user, language, processor, Python (test-matrix 04 for one)
+check     the quick gates: style, spelling, types, and coverage of focalbook by its unit tests
 links     ask every outside link of the book whether it still answers
 verify    run every cell, compare every output, print a table, and stamp what held (verify 04 for one)
+student   write the exercises without their solutions into course/exercises, by nbgrader (student 04 for one)
 run       re-execute every notebook and store its outputs (run 04 for one)
 evidence  make the recorded runs that are missing or out of date (evidence verdict for one study), saying first how long
 evidence-check  name those, then make a sample of every study again and compare
+constraints  renew the pinned packages that others bring, and keep them if all holds with them
 bench     measure speed and memory of the loss beside others, into _build/bench
 clean     remove what was built, and .venv
 """
@@ -53,18 +57,17 @@ def wanted():
     return hashlib.sha256(b"\0".join([str(ROOT).encode()] + parts)).hexdigest()
 
 
-def install(*extra):
-    """Make .venv with the requirements, or add ``extra`` to it, unless that is done."""
-    stamp = VENV / "-".join(("installed",) + extra)
+def install():
+    """Make .venv with the requirements, unless that is done."""
+    stamp = VENV / "installed"
     if stamp.exists() and stamp.read_text() == wanted():
         return
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if not PYTHON.exists() or subprocess.call(pip + ["--version"], **quiet):
         make_venv()
-    print("installing %s into .venv: a few minutes, once" % (", ".join(extra) or "requirements.txt"), flush=True)
-    what = ["-c", "constraints.txt"] + list(extra) if extra else ["-r", "requirements.txt"]
-    if subprocess.call(pip + ["install", "--quiet"] + what, cwd=str(ROOT)):
+    print("installing requirements.txt into .venv: a few minutes, once", flush=True)
+    if subprocess.call(pip + ["install", "--quiet", "-r", "requirements.txt"], cwd=str(ROOT)):
         fail("the installation failed, see above: is there a network, and room on the disk? then try again")
     stamp.write_text(wanted())
 
@@ -111,9 +114,15 @@ def serve(port="8000"):
 
 def lab():
     install()
-    install("jupyterlab")
-    print("opening JupyterLab on book/ (Ctrl+C twice stops)", flush=True)
-    call("-m", "jupyterlab", "--ip=127.0.0.1", "book")
+    if not (ROOT / "course" / "exercises").exists():
+        student()
+    print("opening JupyterLab: chapters in book, exercises in course/exercises (Ctrl+C twice stops)", flush=True)
+    call("-m", "jupyterlab", "--ip=127.0.0.1", "--ServerApp.default_url=/lab/tree/book/01-imbalance.ipynb")
+
+
+def student(*names):
+    install()
+    call("tools/student.py", *names)
 
 
 def test(*arguments):
@@ -128,6 +137,24 @@ def test_site():
     install()
     files = ["tests/test_site.py", "tests/test_browser.py", "tests/test_explorers.py"]
     call("-m", "pytest", *files, "-n", "2", "--dist", "loadfile", FOCALBOOK_BROWSER="1")
+
+
+def test_matrix(*names):
+    install()
+    call("tools/matrix.py", *names)
+
+
+def check():
+    install()
+    call("-m", "ruff", "check")
+    call("-m", "ruff", "format", "--check", "--quiet")
+    call("-m", "codespell_lib")
+    call("-m", "mypy")
+
+
+def constraints():
+    install()
+    call("tools/renew.py")
 
 
 def links():
@@ -167,7 +194,9 @@ def clean():
         print("removed %s" % folder)
 
 
-TASKS = (book, serve, lab, test, test_site, links, verify, run, evidence, evidence_check, bench, clean)
+TASKS = (book, serve, lab, test, test_site, test_matrix, check, links, verify, student, run)
+TASKS += (evidence, evidence_check, constraints, bench, clean)
+PLAIN = ("book", "lab", "test-site", "check", "links", "constraints", "bench", "clean")  # these take no arguments
 COMMANDS = {task.__name__.replace("_", "-"): task for task in TASKS}
 
 
@@ -179,7 +208,7 @@ def main(arguments):
         print(__doc__)
         sys.exit(0 if arguments in ([], ["help"]) else 2)
     name, rest = arguments[0], arguments[1:]
-    if rest and name in ("book", "lab", "test-site", "links", "bench", "clean") or len(rest) > 1 and name == "serve":
+    if rest and name in PLAIN or len(rest) > 1 and name == "serve":
         fail("%s does not take %s" % (name, " ".join(rest)))
     try:
         COMMANDS[name](*rest)

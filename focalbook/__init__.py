@@ -25,6 +25,7 @@ module               idea                                                 chapte
 ``__main__``         the command: train one detector and judge it         19, 20
 ``plots``            the style of the figures, and scenes with boxes      all
 ``prose``            numbers in prose, bound to computed values           all
+``checks``           what the exercises' answers are held to              all
 ===================  ===================================================  =======
 
 Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm, Pillow and the COCO library are imported where

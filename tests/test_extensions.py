@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from docutils import nodes
 
 pytest.importorskip("sphinx")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
 
 import chapter_line  # noqa: E402
+import exercises  # noqa: E402
 import maths  # noqa: E402
 import theme  # noqa: E402
 
@@ -55,3 +57,22 @@ def test_roles_that_no_screen_reader_accepts_go():
     context = dict(body='<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry">')
     theme.mend_context(None, "references", "page.html", context, None)
     assert context["body"] == '<div class="citation-list"><div class="citation">'
+
+
+@pytest.mark.parametrize(
+    "after, clings, rest",
+    [(". Then", ".", " Then"), ("-th step", "-th", " step"), (" and", None, " and"), ("", None, "")],
+)
+def test_what_follows_a_formula_without_a_space_stays_with_it(after, clings, rest):
+    formula = nodes.math("", "p_t")
+    paragraph = nodes.paragraph("", "", nodes.Text("With "), formula, nodes.Text(after))
+    maths.keep_what_clings(None, paragraph, "page")
+    assert formula.get("clings") == clings
+    assert paragraph.children[2].astext() == rest
+
+
+def test_a_solution_is_shown_without_the_marks_for_the_grader():
+    code = "def f(x):\n    ### BEGIN SOLUTION\n    return x\n    ### END SOLUTION\n"
+    block = nodes.literal_block(code, code)
+    exercises.clear_marks(None, nodes.section("", block))
+    assert block.astext() == block.rawsource == "def f(x):\n    return x"

@@ -23,7 +23,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {path.stem: path for kind in ("ipynb", "md") for path in sorted((ROOT / "book").glob(f"*.{kind}"))}
+BOOK = ROOT / "book"
+PAGES = {path.stem: path for kind in ("ipynb", "md") for path in sorted(BOOK.glob(f"*.{kind}"))}
+EXERCISES = {path.parent.name: path for path in sorted((BOOK / "exercises").glob("*/*.ipynb"))}
 LIST = ROOT / "tests" / "typed-numbers.txt"
 
 SMALL = "one two three four five six seven eight nine ten".split()  # as words these are not counted
@@ -226,8 +228,19 @@ def test_every_number_in_prose_is_bound_or_audited(name, listed):
 
 
 def test_the_list_is_of_these_pages_and_repeats_nothing(listed):
-    assert set(listed) <= set(PAGES)
+    assert set(listed) <= {*PAGES, *(f"exercises/{name}" for name in EXERCISES)}
     assert all(len(set(lines)) == len(lines) for lines in listed.values())
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_number_of_an_exercise_is_that_of_its_code_or_its_check_or_audited(name, listed):
+    notebook, checks = read(EXERCISES[name]), ROOT / "focalbook" / "checks" / f"chapter{name[:2]}.py"
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if is_code(cell)]
+    known = {0, 1, 2}.union(*map(values, [checks.read_text("utf-8"), *code]))
+    pieces, lines = [prose(typed) for typed in texts(notebook)], listed.get(f"exercises/{name}", [])
+    quoted = set().union(*(values(quotation) for _, quotation in lines))
+    assert [f for f in unaudited(pieces, lines) if not f.startswith("typed")] == []
+    assert set().union(*map(values, pieces)) - known == quoted
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -279,7 +292,7 @@ PLANTED = {
     "a number in alt text": ("01", replace("then with a tight bundle of", "then with 18"), TYPED),
     "a bound number": ("03", replace("{glue:text}`ratio`", "58.40"), TYPED),
     "a number's place": ("01", replace("of scene 24?", "of a scene?"), STALE),
-    "a number's neighbour": ("01", replace("the first 64 training", "the last 64 training"), STALE),
+    "a number's neighbor": ("01", replace("the first 64 training", "the last 64 training"), STALE),
     "a sentence twice": ("01", say("A scene of 96 × 96 pixels, with one object."), "2 times on the page"),
     "a chapter": ("03", replace("[chapter 2](02-", "[chapter 3](02-"), TYPED),
     "an issue": ("07", replace("vision#1765]", "vision#1756]"), TYPED),

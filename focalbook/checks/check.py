@@ -1,0 +1,157 @@
+"""What a check is: a right answer, the cases it is tried with, and the known wrong answers with a sentence for each."""
+
+import copy
+import ctypes
+import reprlib
+import textwrap
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+SECONDS = 20.0
+"""How long an answer may take on all cases of a check together; the first optimizer of a process alone takes some."""
+
+
+class NotYet(AssertionError):
+    """The answer does not hold yet. A notebook shows its one sentence, and no traceback."""
+
+    def _render_traceback_(self):
+        return [f"Not yet: {self}"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """The check of one exercise; call it with the answer.
+
+    ``reference`` gives the right answer. ``cases`` are the tuples of arguments that a function is tried with; without
+    them the answer is a value, and ``reference`` takes no arguments. ``mistakes`` maps the sentence that names a
+    misconception to the function that has it, with the arguments of ``reference``. ``tolerance`` is relative to the
+    largest number of a result. ``probe`` says what is compared, given a function and its arguments: what the function
+    returns, unless the check looks at something else, such as a gradient.
+    """
+
+    reference: Callable
+    cases: tuple = ()
+    mistakes: Mapping[str, Callable] = field(default_factory=dict)
+    tolerance: float = 1e-6
+    probe: Callable = lambda function, *arguments: function(*arguments)
+
+    def __call__(self, answer):
+        """Print that the answer holds, or raise ``NotYet`` with one sentence on what is wrong, and nothing else."""
+        if self.cases and not callable(answer):
+            raise NotYet(f"hand over the function itself, without brackets; this is {brief(answer)}")
+        if not self.cases and (answer is ... or answer is None or callable(answer)):
+            raise NotYet(f"put your answer, a value, in place of {brief(answer)}")
+        given = within_time(lambda: self._results(answer if self.cases else lambda: answer))
+        right = self._results(self.reference)
+        if self._agree(given, right):
+            print(f"Right: all {len(right)} cases hold." if len(right) > 1 else "Right.")
+            return
+        for sentence, mistake in self.mistakes.items():
+            if self._agree(given, self._results(mistake)):
+                raise NotYet(sentence)
+        if not self.cases:
+            raise NotYet(f"{brief(answer)} is not it: a hint may help")
+        place = [alike(one, other, self.tolerance) for one, other in zip(given, right)].index(False)
+        raise NotYet(f"with {listed(self.cases[place])} {difference(given[place], right[place])}")
+
+    def _results(self, function):
+        """What the function gives in every case, on copies of the arguments: an answer may write into them."""
+        with np.errstate(all="ignore"):
+            return [self.probe(function, *copy.deepcopy(case)) for case in self.cases or ((),)]
+
+    def _agree(self, given, right):
+        return all(alike(one, other, self.tolerance) for one, other in zip(given, right))
+
+
+def within_time(work, seconds=SECONDS):
+    """The result of ``work()``. What it raises, and a time beyond ``seconds``, become a ``NotYet``."""
+    done = []
+
+    def run():
+        try:
+            done.append((work(), None))
+        except BaseException as error:  # an answer may do anything: leave, or interrupt
+            done.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not done:
+        stop = ctypes.py_object(SystemExit)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), stop)
+        thread.join(1)
+        raise NotYet(f"it runs for more than {seconds:g} seconds: does a loop never end?")
+    result, error = done[0]
+    if error is not None:
+        raise NotYet(f"it stops with {type(error).__name__}: {error}".rstrip(": ")) from None
+    return result
+
+
+def alike(given, right, tolerance):
+    """Whether two results are the same: of one structure and shape, and of numbers within the tolerance."""
+    if isinstance(right, Mapping):
+        same = isinstance(given, Mapping) and given.keys() == right.keys()
+        return same and all(alike(given[key], right[key], tolerance) for key in right)
+    if isinstance(right, tuple | list):
+        same = isinstance(given, tuple | list) and len(given) == len(right)
+        return same and all(alike(one, other, tolerance) for one, other in zip(given, right))
+    if isinstance(right, str):
+        return isinstance(given, str) and given == right
+    given, right = array(given), array(right)
+    if given is None or right is None or given.shape != right.shape:
+        return False
+    with np.errstate(all="ignore"):
+        largest = np.abs(right[np.isfinite(right)]).max(initial=0.0)
+        return np.allclose(given, right, rtol=0, atol=tolerance * (largest or 1.0), equal_nan=True)
+
+
+def array(value):
+    """Numbers as a float64 array, whether they come as Python's, NumPy's or torch's; None for anything else."""
+    try:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+            value = value.double() if value.is_floating_point() else value  # NumPy has no bfloat16
+        value = np.asarray(value)
+        return value.astype(np.float64) if value.dtype.kind in "biuf" else None
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def difference(given, right):
+    """In what a result differs from the right one, for the learner."""
+    if given is None or given is ...:
+        return "it returns nothing: write its body, and return the result"
+    if isinstance(right, Mapping | tuple | list | str):
+        return f"it gives {brief(given)}; right is {brief(right)}"
+    numbers, wanted = array(given), array(right)
+    if numbers is None:
+        return f"it gives {brief(given)}, and numbers are wanted"
+    if numbers.shape != wanted.shape:
+        return f"the result has shape {numbers.shape}; right is {wanted.shape}"
+    if np.isnan(numbers).any() and not np.isnan(wanted).any():
+        return "there is a NaN in the result"
+    return f"it gives {brief(given)}; right is {brief(right)}"
+
+
+def brief(value):
+    """A value in a few words."""
+    if callable(value):
+        return "a function"
+    numbers = array(value)
+    if numbers is None:
+        try:
+            return reprlib.repr(value)
+        except Exception:  # an answer's own class may fail at this too
+            return f"a {type(value).__name__}"
+    if numbers.size > 6:
+        return f"numbers of shape {numbers.shape}"
+    return str(np.array2string(numbers, precision=5, separator=", ")).replace("\n", "")
+
+
+def listed(arguments):
+    """The arguments of a case in a few words."""
+    return "the arguments " + textwrap.shorten(", ".join(map(brief, arguments)), 200, placeholder=" ...")

@@ -1,0 +1,750 @@
+"""The corruption harness: every kind of corruption, planted in a copy of the real book, is caught by name.
+
+``KINDS`` says of each kind where it is planted, which check must catch it and what the check must say. The checks are
+those that the book itself is held to: of the notebook files (``notebook_faults``), of the numbers in prose, of the
+records, the stamps of verification and the stored pictures, and, where nothing else can know, the cells run again. A
+kind that only running catches is planted in a copy of its own; all copies are run at once, as ``make verify`` does.
+"""
+
+import base64
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import test_explorers
+import test_records
+import test_tools
+import test_typed_numbers as typed_numbers
+from notebook_faults import (
+    FIGURE,
+    RECORD,
+    RECORD_NAME,
+    code_cells,
+    contents_faults,
+    faults,
+    frame_faults,
+    link_faults,
+    read,
+    stored_faults,
+    text,
+)
+from PIL import Image
+from test_typed_numbers import replace, say
+
+from focalbook import records as recorded
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import explorers  # noqa: E402
+import verify  # noqa: E402
+
+NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "book").glob("*.ipynb"))}
+QUICK = "04"  # printed text, tables, a figure and bound numbers, and its cells take a second
+EVIDENCE, MEASURED = "13", "17"  # they read records and measurements; a figure of the first has pixels
+CHAPTER, LIST, STAMPS, TOC = "book/04-focal-loss", "tests/typed-numbers.txt", "book/verified.json", "_toc.yml"
+RECORD_FILE = "book/records/alpha/alpha-0.1-lr0.01-seed0.json"
+EVIDENCE_FILE = "book/records/map/focal-loss-96-px-1-object-lr0.03-seed0.json"
+MEASURED_FILE = "book/measured/loss-speed.json"
+DRAWN = "book/_static/explorers/detector"
+
+
+# The checks: what is wrong with a copy of the project's folder, or with one of its chapters, line by line.
+
+
+def files(folder, path):
+    return faults(read(path))
+
+
+def stored(folder, path):
+    return stored_faults(path)
+
+
+def frame(folder, path):
+    return frame_faults(read(path), next(later.stem for later in NOTEBOOKS.values() if later.stem > path.stem))
+
+
+def links(folder, path):
+    return link_faults(read(path), path.parent, folder / "book")
+
+
+def numbers(folder, path):
+    listed = typed_numbers.audited((folder / LIST).read_text("utf-8"))
+    return typed_numbers.faults(read(path), listed[path.stem])
+
+
+def contents(folder, path):
+    return contents_faults(folder)
+
+
+def stamps(folder, path):
+    with patch.multiple(verify, BOOK=folder / "book", STAMPS=folder / STAMPS):
+        return said_by(test_tools.test_the_stamps_are_of_todays_notebooks)
+
+
+def records(folder, path):
+    place = folder / "book" / "records"
+    with patch.object(recorded, "RECORDS", place), patch.object(test_records, "RECORDS", place):
+        return [
+            *said_by(test_records.test_a_study_has_all_its_records_whole_and_made_by_todays_code, "alpha"),
+            *said_by(test_records.test_no_record_lies_about_that_no_study_asks_for),
+            *said_by(test_records.test_the_measurement_of_the_loss_is_of_todays_code),
+        ]
+
+
+def pictures(folder, path):
+    anew = folder / "drawn anew"
+    if not anew.exists():
+        anew.mkdir()
+        with test_explorers.plt.rc_context():
+            explorers.store(anew)
+    with patch.object(test_explorers, "FOLDER", (folder / DRAWN).parent):
+        return [
+            *said_by(test_explorers.test_pictures_are_up_to_date, "detector", anew),
+            *said_by(test_explorers.test_the_detectors_scenes_and_detections_are_up_to_date, anew),
+        ]
+
+
+def said_by(test, *arguments):
+    """What another test of the suite says of the copy: nothing if it holds."""
+    try:
+        test(*arguments)
+    except (AssertionError, ValueError, OSError) as error:
+        return [str(error)]
+    return []
+
+
+def computed_again(folder, path):
+    """Its cells are run and every output compared, for all copies at once: see ``computed``."""
+
+
+# The plants: each changes a chapter, as JSON has it, or, marked so, the copy of the project's folder.
+
+
+def in_folder(plant):
+    plant.in_folder = True
+    return plant
+
+
+def first(notebook, kind="stream"):
+    """The first code cell with an output that is, or shows, ``kind``."""
+    return next(
+        cell
+        for cell in code_cells(notebook)
+        if any(kind in (output["output_type"], *output.get("data", ())) for output in cell["outputs"])
+    )
+
+
+def exchange(old, new, places):
+    """Exchange ``old`` for ``new`` in the first of the places, pairs of a dict and a key, that has it."""
+    for place, key in places:
+        if old in text(place[key]):
+            place[key] = text(place[key]).replace(old, new, 1)
+            return
+    raise AssertionError(f"not in the chapter: {old}")
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell["outputs"]]
+
+
+def printed(old, new):
+    return lambda notebook: exchange(old, new, [(o, "text") for o in outputs(notebook) if "text" in o])
+
+
+def typed(old, new):
+    return lambda notebook: exchange(old, new, [(cell, "source") for cell in code_cells(notebook)])
+
+
+def drawn(old, new):
+    return lambda notebook: exchange(old, new, [(o["data"], FIGURE) for o in outputs(notebook) if FIGURE in _data(o)])
+
+
+def bound(name, value):
+    def plant(notebook):
+        next(o for o in outputs(notebook) if _data(o).get(RECORD_NAME) == name)["data"][RECORD] = value
+
+    return plant
+
+
+def _data(output):
+    return output.get("data", {})
+
+
+def put(place, *data, **values):
+    """A plant: set these in what ``place`` finds in a notebook."""
+    return lambda notebook: place(notebook).update(*data, **values)
+
+
+def drop(place, key):
+    return lambda notebook: place(notebook).pop(key)
+
+
+def displayed(data):
+    """A plant: one more output of the first cell that prints."""
+    return lambda notebook: first(notebook)["outputs"].append(dict(output_type="display_data", metadata={}, data=data))
+
+
+def of_notebook(notebook):
+    return notebook["metadata"]
+
+
+def cell_of_figure(notebook):
+    return first(notebook, FIGURE)
+
+
+def output(notebook):
+    return next(o for o in first(notebook)["outputs"] if o["output_type"] == "stream")
+
+
+def figure(notebook):
+    return next(o for o in outputs(notebook) if FIGURE in _data(o))
+
+
+def record(notebook):
+    return next(o for o in outputs(notebook) if RECORD in _data(o))
+
+
+def data_of_figure(notebook):
+    return figure(notebook)["data"]
+
+
+def data_of_record(notebook):
+    return record(notebook)["data"]
+
+
+def name_of_record(notebook):
+    return record(notebook)["metadata"]["scrapbook"]
+
+
+def metadata(notebook):
+    return first(notebook)["metadata"]
+
+
+def shown(part):
+    return lambda notebook: cell_of_figure(notebook)["metadata"]["mystnb"][part]
+
+
+def error(notebook):
+    first(notebook)["outputs"].append(dict(output_type="error", ename="E", evalue="e", traceback=["fake"]))
+
+
+def only_an_error(notebook):
+    first(notebook)["outputs"].clear()
+    error(notebook)
+
+
+def more_cell(kind="code", source="1 + 1", **fields):
+    made = dict(cell_type=kind, id="planted", metadata={}, source=source, **fields)
+    return lambda notebook: notebook["cells"].insert(-1, made)
+
+
+def write_first(line):
+    """A plant: one more line at the head of the first cell that prints."""
+    return lambda notebook: first(notebook).update(source=[f"{line}\n", *first(notebook)["source"]])
+
+
+def strip(notebook):
+    for each in code_cells(notebook):
+        each.update(execution_count=None, outputs=[])
+
+
+def float_counts(notebook):
+    for each in code_cells(notebook):
+        each["execution_count"] *= 1.0
+
+
+def shift_counts(notebook):
+    for each in code_cells(notebook):
+        each["execution_count"] += 1
+
+
+def delete_cell(notebook):
+    notebook["cells"].remove(first(notebook))
+
+
+def move_cell(notebook):
+    moved = first(notebook)
+    delete_cell(notebook)
+    notebook["cells"].insert(-1, moved)
+
+
+def with_good_counts(plant):
+    """The same plant, and the cells counted as if they had been run in their new order."""
+
+    def planted(notebook):
+        plant(notebook)
+        for count, each in enumerate(code_cells(notebook), start=1):
+            each["execution_count"] = count
+
+    return planted
+
+
+def delete_imports(notebook):
+    notebook["cells"].remove(code_cells(notebook)[0])
+
+
+def run_before_imports(notebook):
+    cells = notebook["cells"]
+    places = [place for place, each in enumerate(cells) if each["cell_type"] == "code"]
+    cells[places[0]], cells[places[1]] = cells[places[1]], cells[places[0]]
+
+
+def exchange_outputs(notebook):
+    printing = [each for each in code_cells(notebook) if [o["output_type"] for o in each["outputs"]] == ["stream"]]
+    one, other = printing[:2]
+    one["outputs"], other["outputs"] = other["outputs"], one["outputs"]
+
+
+def exchange_figures(notebook):
+    one, other = [o["data"] for o in outputs(notebook) if FIGURE in _data(o)][:2]
+    one[FIGURE], other[FIGURE] = other[FIGURE], one[FIGURE]
+
+
+def exchange_lines(notebook):
+    lines = text(output(notebook)["text"]).splitlines(keepends=True)
+    output(notebook)["text"] = [*lines[:-2], lines[-1], lines[-2]]
+
+
+def delete_text(notebook):
+    first(notebook)["outputs"].remove(output(notebook))
+
+
+def delete_number(notebook):
+    first(notebook, RECORD)["outputs"].remove(record(notebook))
+
+
+def delete_line(notebook):
+    output(notebook)["text"] = text(output(notebook)["text"]).splitlines(keepends=True)[:-1]
+
+
+def print_in_a_cell_without_print(notebook):
+    cell_of_figure(notebook)["outputs"].insert(0, dict(output(notebook)))
+
+
+def figure_twice(notebook):
+    cell_of_figure(notebook)["outputs"].append(figure(notebook))
+
+
+def print_twice(notebook):
+    first(notebook)["outputs"].insert(0, dict(output(notebook)))
+
+
+def reverse_outputs(notebook):
+    first(notebook)["outputs"].reverse()
+
+
+def move_number(notebook):
+    """An audited number of one sentence stands in another."""
+    replace("bring $p_t$ down to 0.05 and", "bring $p_t$ down and")(notebook)
+    replace("Leave $p_t$ where it is", "Leave $p_t$ at 0.05")(notebook)
+
+
+def exchange_numbers(notebook):
+    """Two bound numbers of one cell, each under the other's name."""
+    one, other = [o for o in first(notebook)["outputs"] if RECORD in _data(o)][:2]
+    one["data"][RECORD], other["data"][RECORD] = other["data"][RECORD], one["data"][RECORD]
+
+
+def repaint_a_pixel(svg):
+    """The SVG with one channel of one pixel of its first image changed by one."""
+    packed = re.search(r'data:image/png;base64,([^"]*)', svg)[1]
+    pixels = np.array(Image.open(BytesIO(base64.b64decode(packed))))
+    pixels[3, 3, 0] ^= 1
+    content = BytesIO()
+    Image.fromarray(pixels).save(content, "png")
+    return svg.replace(packed, base64.b64encode(content.getvalue()).decode(), 1)
+
+
+def a_pixel(notebook):
+    data = next(o["data"] for o in outputs(notebook) if "<image " in text(_data(o).get(FIGURE, "")))
+    data[FIGURE] = repaint_a_pixel(text(data[FIGURE]))
+
+
+def delete(name):
+    @in_folder
+    def plant(folder):
+        (folder / name).unlink()
+
+    return plant
+
+
+def copy_to(name, other):
+    @in_folder
+    def plant(folder):
+        shutil.copy(folder / name, folder / other)
+
+    return plant
+
+
+def in_file(name, change):
+    """A plant: another text in a file of the project."""
+
+    @in_folder
+    def plant(folder):
+        path = folder / name
+        path.write_text(change(path.read_text("utf-8")), "utf-8", newline="\n")
+
+    return plant
+
+
+def to(old, new):
+    def change(whole):
+        assert old in whole
+        return whole.replace(old, new, 1)
+
+    return change
+
+
+def in_json(change, checksum=False):
+    """Another content of a JSON file; of a record, with the checksum that the content has now."""
+
+    def changed(whole):
+        content = json.loads(whole)
+        change(content)
+        if checksum:
+            content["checksum"] = recorded.checksum(content)
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+    return changed
+
+
+def better(record):
+    record["AP"]["AP"] += 0.05
+
+
+def faster(measured):
+    rows = [row for row in measured["rows"] if row["variant"] == "focalbook" and row["pages"] == "as usual"]
+    rows[0]["times"][1] += 0.5
+
+
+def stamped_as_another(stamps):
+    stamps["04-focal-loss"]["content"] = stamps["05-gradient"]["content"]
+
+
+def one_for_1_0(record):
+    record["settings"]["anchors"]["ratios"][1] = 1
+
+
+def from_other_code(made):
+    made["sources"] = "0" * 16
+
+
+def compact(whole):
+    return json.dumps(json.loads(whole))
+
+
+def chapters_exchanged(toc):
+    return re.sub("(04-focal-loss)(.*?)(05-gradient)", r"\3\2\1", toc, flags=re.DOTALL)
+
+
+class Kind(NamedTuple):
+    """A kind of corruption: the check that must catch it, what it must say, the plant, and the chapter it is for."""
+
+    check: Callable
+    named: str
+    plant: Callable
+    chapter: str = QUICK
+
+
+NEVER_RUN, TAG, MARKER = "not executed in order from 1", "metadata or tag", "nbval marker"
+NOT_COMPARED, HIDES = "output of a kind that is not compared", "sign that hides text"
+ERROR, SCRIPTS, HTML = "error output", "script or date in a figure", "HTML in Markdown"
+UNBOUND, NO_FIGURE = "bound but not shown, or shown but not bound", "a figure is missing, or one too many"
+TYPED, STALE, SOURCE = "typed, and not in the list", "0 times on the page", "not the number of its source"
+PRINTED, NUMBER, PICTURE = (f"mismatch '{key}'" for key in ("stdout", RECORD, FIGURE))
+UNVERIFIED, EDITED, AGAIN = "{'04-focal-loss': '", "is broken or was edited by hand", "make evidence makes these again"
+NO_LINK, UNLISTED, LAYOUT = "link to no page", "outside link that links.txt lacks", "not stored as make run writes it"
+STRIPPED = dict(execution_count=None, outputs=[])
+PNG, SCRIPT = {"image/png": "iVBORw0KGgo="}, "<script>alert(1)</script>"
+THREAD = "https://github.com/kornia/kornia/issues/2371"
+AS_RESULT = dict(output_type="execute_result", execution_count=2)
+
+KINDS = {
+    # cells and their counts
+    "everything stripped": Kind(files, NEVER_RUN, strip),
+    "one cell stripped": Kind(files, NEVER_RUN, put(first, STRIPPED)),
+    "count missing": Kind(files, NEVER_RUN, put(first, execution_count=None)),
+    "count twice": Kind(files, NEVER_RUN, put(first, execution_count=2)),
+    "wrong counts": Kind(files, NEVER_RUN, shift_counts),
+    "count 1.0 for 1": Kind(files, "1.0 is not of type 'integer'", float_counts),
+    "extra cell never run": Kind(files, NEVER_RUN, more_cell(**STRIPPED)),
+    "deleted cell": Kind(files, NEVER_RUN, delete_cell),
+    "moved cell": Kind(files, NEVER_RUN, move_cell),
+    "empty cell": Kind(files, "empty", more_cell("markdown", " ")),
+    "raw cell": Kind(files, "neither code nor Markdown", more_cell("raw", "<b>anything</b>")),
+    "deleted cell, counts made good": Kind(stamps, UNVERIFIED, with_good_counts(delete_cell)),
+    "deleted imports, counts made good": Kind(computed_again, "NameError", with_good_counts(delete_imports)),
+    "moved cell, counts made good": Kind(computed_again, "NameError", with_good_counts(run_before_imports)),
+    "extra cell never run, with a count": Kind(
+        computed_again, "NameError", with_good_counts(more_cell(source="nobody", **STRIPPED))
+    ),
+    # metadata, tags and comments
+    "kernel missing": Kind(files, "notebook metadata", drop(of_notebook, "kernelspec")),
+    "another language": Kind(files, "notebook metadata", put(of_notebook, language_info={"name": "julia"})),
+    "key that the format lacks": Kind(files, "not of the notebook format", put(first, hidden="text")),
+    "tag that lets a cell fail": Kind(files, TAG, put(metadata, tags=["raises-exception"])),
+    "tag that ignores the output": Kind(files, TAG, put(metadata, tags=["nbval-ignore-output"])),
+    "tag that ignores the output, old name": Kind(files, TAG, put(metadata, tags=["pytest-validate-ignore-output"])),
+    "tag that hides the output": Kind(files, TAG, put(metadata, tags=["remove-output"])),
+    "setting that hides the output": Kind(
+        files, "something else set", put(metadata, mystnb={"remove_code_outputs": True})
+    ),
+    "comment that ignores the output": Kind(files, MARKER, write_first("# NBVAL_IGNORE_OUTPUT")),
+    "comment that ignores the output, old name": Kind(files, MARKER, write_first("# PYTEST_VALIDATE_IGNORE_OUTPUT")),
+    "comment that skips the cell": Kind(files, MARKER, write_first("#NBVAL_SKIP")),
+    "comment that lets a cell fail": Kind(files, MARKER, write_first("# NBVAL_RAISES_EXCEPTION")),
+    # sources
+    "changed source": Kind(computed_again, PRINTED, typed("np.arange(0, 5.01, 0.01)", "np.arange(0, 5.01, 0.02)")),
+    "source that fails": Kind(computed_again, "ZeroDivisionError", write_first("1 / 0")),
+    "changed source under a semicolon": Kind(files, "trailing semicolon", typed("plt.show()", "plt.show();")),
+    "changed source under a magic": Kind(files, "not plain Python", write_first("%%capture")),
+    # printed text
+    "digit in printed text": Kind(computed_again, PRINTED, printed("0.0048 nats", "0.0049 nats")),
+    "digit in a table": Kind(computed_again, PRINTED, printed("3.2058e-05", "3.2068e-05")),
+    "printed 1.0 for 1": Kind(computed_again, PRINTED, printed("0     1  ", "0     1.0")),
+    "space in printed text": Kind(computed_again, PRINTED, printed("mean: ", "mean:  ")),
+    "line deleted from printed text": Kind(computed_again, PRINTED, delete_line),
+    "lines of printed text exchanged": Kind(computed_again, PRINTED, exchange_lines),
+    "text printed twice": Kind(computed_again, PRINTED, print_twice),
+    "printed texts of two cells exchanged": Kind(computed_again, PRINTED, exchange_outputs),
+    "printed text deleted": Kind(files, "printed text is missing", delete_text),
+    "printed text that no cell prints": Kind(files, "there without print", print_in_a_cell_without_print),
+    "text before a carriage return": Kind(files, HIDES, printed("sum: 1059", "sum: 1060\rsum: 1059")),
+    "text under escape codes": Kind(files, HIDES, printed("sum: 1059", "\x1b[8msum: 1060\x1b[0m")),
+    "text under backspaces": Kind(files, HIDES, printed("sum: 1059", "sum: 1060\b\b59")),
+    "letter of no width": Kind(files, HIDES, printed("sum: 1059", "sum: 10\u200b59")),
+    "more digits than hold elsewhere": Kind(files, "more than 5 digits", printed("0.0048 nats", "0.00481234 nats")),
+    "absolute path": Kind(files, "absolute path", printed("0.0048 nats", "/home/someone/book")),
+    "memory address": Kind(files, "memory address", printed("0.0048 nats", "<object at 0x7f0012345678>")),
+    # outputs of other kinds, types and orders
+    "fake traceback": Kind(files, ERROR, error),
+    "error for an output": Kind(files, ERROR, only_an_error),
+    "text on stderr": Kind(files, "stderr", put(output, name="stderr")),
+    "reordered outputs": Kind(files, "outputs in another order", reverse_outputs),
+    "another output type": Kind(files, "execute_result that shows a figure", put(figure, AS_RESULT)),
+    "output of another execution": Kind(files, "another execution", put(figure, {**AS_RESULT, "execution_count": 7})),
+    "metadata of an output": Kind(files, "metadata of an output", put(figure, metadata={"width": 10})),
+    "JSON with 1 for 1.0": Kind(files, NOT_COMPARED, displayed({"application/json": {"loss": 1}})),
+    "HTML with a script": Kind(files, NOT_COMPARED, displayed({"text/html": SCRIPT})),
+    "script as an output": Kind(files, NOT_COMPARED, displayed({"application/javascript": "alert(1)"})),
+    # figures
+    "coordinate in a figure": Kind(computed_again, PICTURE, drawn("L 249.431161", "L 249.431162")),
+    "color in a figure": Kind(computed_again, PICTURE, drawn("stroke: #5a6472", "stroke: #5a6473")),
+    "pixel in a figure": Kind(computed_again, PICTURE, a_pixel, EVIDENCE),
+    "figures exchanged": Kind(computed_again, PICTURE, exchange_figures, EVIDENCE),
+    "garbage for a figure": Kind(computed_again, PICTURE, put(data_of_figure, {FIGURE: "garbage"})),
+    "text for screens without figures": Kind(
+        computed_again, "mismatch 'text/plain'", put(data_of_figure, {"text/plain": "<Figure size 1x1>"})
+    ),
+    "figure deleted": Kind(files, NO_FIGURE, put(cell_of_figure, outputs=[])),
+    "figure twice": Kind(files, NO_FIGURE, figure_twice),
+    "PNG for a figure": Kind(files, NOT_COMPARED, put(figure, data=PNG)),
+    "PNG beside a figure": Kind(files, NOT_COMPARED, put(data_of_figure, PNG)),
+    "script in a figure": Kind(files, SCRIPTS, drawn("</svg>", f"{SCRIPT}</svg>")),
+    "handler in a figure": Kind(files, SCRIPTS, drawn("<path ", '<path onclick="alert(1)" ')),
+    "figure that loads a picture": Kind(
+        files, "loads from elsewhere", drawn("</svg>", '<image xlink:href="https://example.org/a.png"/></svg>')
+    ),
+    "alt text missing": Kind(files, "alt text", put(shown("image"), alt="")),
+    "caption missing": Kind(files, "without caption", drop(shown("figure"), "caption")),
+    # bound numbers
+    "bound number": Kind(computed_again, NUMBER, bound("right", "'0.0002'")),
+    "bound numbers exchanged": Kind(computed_again, NUMBER, exchange_numbers),
+    "name of a bound number, in data": Kind(
+        files, "metadata of an output", put(data_of_record, {RECORD_NAME: "other"})
+    ),
+    "name of a bound number, in metadata": Kind(files, "metadata of an output", put(name_of_record, name="other")),
+    "bound number deleted": Kind(files, "bound and recorded names differ", delete_number),
+    "bound number that is no text": Kind(files, "not of the notebook format", bound("right", 0.0001)),
+    "unbound name in prose": Kind(files, f"{UNBOUND}: nobody", say("{glue:text}`nobody`")),
+    "bound number no longer shown": Kind(files, f"{UNBOUND}: relative", replace("{glue:text}`relative`", "little")),
+    # prose
+    "number in prose": Kind(numbers, TYPED, replace("bring $p_t$ down to 0.05", "bring $p_t$ down to 0.06")),
+    "number in a table of the prose": Kind(numbers, TYPED, replace("| .25 | 33.7 |", "| .25 | 33.8 |")),
+    "number in a formula": Kind(numbers, TYPED, replace(r"$\gamma = 2$ with", r"$\gamma = 3$ with")),
+    "number in a caption": Kind(numbers, TYPED, replace("from 0 to 5, after", "from 0 to 6, after")),
+    "number in alt text": Kind(numbers, TYPED, replace("Dashed lines at 0.4", "Dashed lines at 0.3"), "07"),
+    "number moved to another sentence": Kind(numbers, STALE, move_number),
+    "number in the place of a bound one": Kind(numbers, TYPED, replace("{glue:text}`relative`", "0.61%")),
+    "number bound as it was typed": Kind(
+        numbers, "bound to a typed text: factor", replace('factor=f"{factor:.2f}"', 'factor="0.01"')
+    ),
+    "chapter in a link": Kind(numbers, TYPED, replace("[chapter 3](03-", "[chapter 2](03-")),
+    "number deleted from the list": Kind(numbers, TYPED, in_file(LIST, to("definition: $\\gamma \\ge 0$, and\n", ""))),
+    "another source in the list": Kind(
+        numbers, SOURCE, in_file(LIST, to("focalbook.training.LOSSES: has", "focalbook.scenes.TEST: has"))
+    ),
+    "script in prose": Kind(files, HTML, say(SCRIPT)),
+    "HTML in prose": Kind(files, HTML, say("```{raw} html\nanything\n```")),
+    "picture from elsewhere": Kind(files, "picture from elsewhere", say("![A curve.](https://example.org/a.png)")),
+    "prose under a sign that turns it": Kind(files, HIDES, say("left to right \u202e")),
+    "title missing": Kind(frame, "no title at the top", replace("# Focal loss", "Focal loss")),
+    "opening incomplete": Kind(frame, "the opening lacks **You need**", replace("**You need**", "You need")),
+    "take-aways missing": Kind(frame, "no take-aways at the end", replace("## Take-aways", "## The end")),
+    "next chapter not linked": Kind(
+        frame, "does not link 05-gradient", replace("(05-gradient.ipynb) looks", "(#) looks")
+    ),
+    "link to no page": Kind(links, NO_LINK, replace("03-balanced-cross-entropy.ipynb", "03-balanced.ipynb")),
+    "link to another thread": Kind(links, UNLISTED, replace(THREAD, THREAD.replace("2371", "2372")), "03"),
+    "thread deleted from the list": Kind(links, UNLISTED, in_file("book/links.txt", to(f"{THREAD}\n", "")), "03"),
+    # the notebooks as files, and the contents
+    "key twice in a file": Kind(
+        stored, LAYOUT, in_file(f"{CHAPTER}.ipynb", to('"nbformat": 4', '"nbformat": 3, "nbformat": 4'))
+    ),
+    "file in another layout": Kind(stored, LAYOUT, in_file(f"{CHAPTER}.ipynb", compact)),
+    "deleted chapter": Kind(contents, f"there is no notebook {CHAPTER}", delete(f"{CHAPTER}.ipynb")),
+    "chapter deleted from the contents": Kind(
+        contents, f"not in the contents: {CHAPTER}", in_file(TOC, to(f"      - file: {CHAPTER}\n", ""))
+    ),
+    "chapters in another order": Kind(contents, "in another order", in_file(TOC, chapters_exchanged)),
+    "two figures of one name": Kind(
+        contents, "two figures are called fig-gradient-logit", put(shown("figure"), name="fig-gradient-logit")
+    ),
+    "reference to no figure": Kind(
+        contents,
+        "no figure is called fig-focal-curve",
+        replace("{numref}`fig-focal-curves`", "{numref}`fig-focal-curve`"),
+    ),
+    # records, measurements, stamps and stored pictures
+    "broken record": Kind(records, EDITED, in_file(RECORD_FILE, lambda whole: whole[:-100])),
+    "edited record": Kind(records, EDITED, in_file(RECORD_FILE, in_json(better))),
+    "1 for 1.0 in a record": Kind(records, EDITED, in_file(RECORD_FILE, in_json(one_for_1_0))),
+    "another run's record": Kind(records, EDITED, copy_to(RECORD_FILE.replace("seed0", "seed1"), RECORD_FILE)),
+    "deleted record": Kind(records, AGAIN, delete(RECORD_FILE)),
+    "record of other code": Kind(records, AGAIN, in_file(RECORD_FILE, in_json(from_other_code, checksum=True))),
+    "record that no study asks for": Kind(
+        records, "seed99.json", copy_to(RECORD_FILE, RECORD_FILE.replace("seed0", "seed99"))
+    ),
+    "edited record with a good checksum": Kind(
+        computed_again, PICTURE, in_file(EVIDENCE_FILE, in_json(better, checksum=True)), EVIDENCE
+    ),
+    "edited measurement": Kind(computed_again, PRINTED, in_file(MEASURED_FILE, in_json(faster)), MEASURED),
+    "measurement of other code": Kind(
+        records, "make bench measures again", in_file(MEASURED_FILE, in_json(from_other_code))
+    ),
+    "edited stamp": Kind(stamps, UNVERIFIED, in_file(STAMPS, in_json(stamped_as_another))),
+    "deleted stamp": Kind(stamps, UNVERIFIED, in_file(STAMPS, in_json(lambda stamps: stamps.pop("04-focal-loss")))),
+    "outputs changed since the stamp": Kind(stamps, UNVERIFIED, printed("0.0048 nats", "0.0049 nats")),
+    "coordinate in a stored picture": Kind(
+        pictures, "Not equal to tolerance", in_file(f"{DRAWN}.svg", to("L 69.24", "L 69.34"))
+    ),
+    "color in a stored picture": Kind(pictures, "draws them again", in_file(f"{DRAWN}.svg", to("#4cc9f0", "#4cc9f1"))),
+    "pixel in a stored picture": Kind(pictures, "Arrays are not equal", in_file(f"{DRAWN}.svg", repaint_a_pixel)),
+    "score behind a stored picture": Kind(
+        pictures, "gathers them again", in_file(f"{DRAWN}-data.js", to("62.43,1.0,", "62.43,0.9,"))
+    ),
+}
+
+
+def path_in(folder, chapter):
+    return folder / NOTEBOOKS[chapter].relative_to(ROOT)
+
+
+def plant_in(folder, kind):
+    """Plant a kind of corruption in a copy of the project's folder."""
+    if hasattr(kind.plant, "in_folder"):
+        kind.plant(folder)
+        return
+    path = path_in(folder, kind.chapter)
+    notebook = read(path)
+    kind.plant(notebook)
+    path.write_text(json.dumps(notebook), "utf-8")
+
+
+def copied(folder, *parts):
+    """A copy of these files and folders of the project."""
+    for part in parts:
+        whole = ROOT / part
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        if whole.is_dir():
+            shutil.copytree(whole, folder / part, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        else:
+            shutil.copy(whole, folder / part)
+    return folder
+
+
+PAGES = [f"book/{path.name}" for path in (ROOT / "book").iterdir() if path.is_file()]
+PARTS = {
+    records: ["book/records", "book/measured"],
+    pictures: ["book/_static"],
+    computed_again: ["focalbook", "book/records", "book/measured"],
+}
+COMPUTED = {name: kind for name, kind in KINDS.items() if kind.check is computed_again}
+COMPARED = {name: kind for name, kind in KINDS.items() if name not in COMPUTED}
+CHECKED = {f"{kind.check.__name__} {kind.chapter}": kind for kind in COMPARED.values()}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Copies what a kind's check looks at."""
+    return lambda kind: copied(tmp_path, *PARTS.get(kind.check, [LIST, TOC, *PAGES]))
+
+
+@pytest.mark.parametrize("kind", CHECKED.values(), ids=CHECKED)
+def test_a_copy_without_corruption_has_no_faults(kind, folder):
+    copy = folder(kind)
+    assert list(kind.check(copy, path_in(copy, kind.chapter))) == []
+
+
+@pytest.mark.parametrize("kind", COMPARED.values(), ids=COMPARED)
+def test_a_corruption_is_caught_by_name(kind, folder):
+    copy = folder(kind)
+    plant_in(copy, kind)
+    found = list(kind.check(copy, path_in(copy, kind.chapter)))
+    assert any(kind.named in fault for fault in found), found
+
+
+UNTOUCHED = {
+    "nothing": Kind(computed_again, "", lambda notebook: None),
+    **{
+        f"nothing in {chapter}": Kind(computed_again, "", in_folder(lambda folder: None), chapter)
+        for chapter in (EVIDENCE, MEASURED)
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """Runs all copies at once: for each kind the copied notebook, and the differences that ``make verify`` would show.
+
+    A copy of which more than the notebook is changed has its own module beside it, and so reads its own records.
+    """
+    root, paths = tmp_path_factory.mktemp("copies"), {}
+    (root / "pytest.ini").write_text("[pytest]\n")
+    for number, (name, kind) in enumerate((UNTOUCHED | COMPUTED).items()):
+        parts = PARTS[computed_again] if hasattr(kind.plant, "in_folder") else []
+        folder = copied(root / f"{number:03}", f"book/{NOTEBOOKS[kind.chapter].name}", *parts)
+        plant_in(folder, kind)
+        paths[name] = path_in(folder, kind.chapter).rename(folder / f"{number:03}.ipynb")
+    found = verify.run(list(paths.values()))
+    return {name: (path, found[path.stem][1]) for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("name", UNTOUCHED)
+def test_a_copy_without_corruption_holds(name, computed):
+    assert computed[name][1] == {}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_a_corruption_is_caught_where_it_was_planted_when_the_cells_are_run(name, computed):
+    kind, (path, differences) = COMPUTED[name], computed[name]
+    assert differences, "nothing was found"
+    place, difference = next(iter(differences.items()))
+    assert kind.named in difference
+    cells = enumerate(zip_longest(code_cells(read(path)), code_cells(read(NOTEBOOKS[kind.chapter]))))
+    changed = [f"Cell {number}" for number, (now, before) in cells if now != before]
+    assert changed[:1] == [place] or hasattr(kind.plant, "in_folder")
+
+
+def test_there_are_enough_kinds_and_each_is_named():
+    assert len(KINDS) >= 45 and all(kind.named for kind in KINDS.values())

@@ -1,0 +1,54 @@
+"""Write the exercises without their solutions, by nbgrader: ``course/exercises``, one folder a chapter.
+
+    python tools/student.py            every chapter's
+    python tools/student.py 04         those whose name starts so
+
+What is there already is kept, because somebody may have worked in it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from nbgrader.apps import NbGraderAPI
+from traitlets.config import PyFileConfigLoader
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = Path("book", "exercises")
+
+
+def write(root, prefixes):
+    """Release what is missing; return the names written, those kept, and the errors by name."""
+    # nbgrader calls alembic by its bare name, which lies beside this Python.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    api = NbGraderAPI(config=PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config())
+    api.coursedir.root = str(root)
+    written, kept, errors = [], [], {}
+    for folder in sorted(path for path in (root / SOURCE).iterdir() if path.name.startswith(tuple(prefixes))):
+        if Path(api.coursedir.format_path(api.coursedir.release_directory, ".", folder.name)).exists():
+            kept.append(folder.name)
+            continue
+        done = api.generate_assignment(folder.name, create=True)
+        if done["success"]:
+            written.append(folder.name)
+        else:
+            errors[folder.name] = done["log"].strip()
+    return written, kept, errors
+
+
+def main(prefixes):
+    (ROOT / "course").mkdir(exist_ok=True)
+    written, kept, errors = write(ROOT, prefixes or [""])
+    if written:
+        print(f"{len(written)} chapters' exercises without solutions are in course/exercises")
+    if kept:
+        print(f"{len(kept)} were there and are kept: move course/exercises/NAME away to have it made again")
+    for name, error in errors.items():
+        print(f"{name} could not be made:\n{error}")
+    if not (written or kept or errors):
+        print(f"no folder in {SOURCE} starts with {' or '.join(prefixes)}")
+    return int(bool(errors) or not (written or kept))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
