@@ -7,7 +7,7 @@ test      unit tests, every stored output re-computed and compared, the site bui
           (what follows goes to pytest: test book/04-focal-loss.ipynb)
 test-site drive the built site through Chromium, every page light and dark, wide and narrow (part of test where it is)
 test-matrix  run every notebook elsewhere: another folder, user, language, processor, Python (test-matrix 04 for one)
-check     the quick gates: style, spelling, types, and coverage of focalbook by its unit tests
+check     style, spelling, types, and how much of focalbook its unit tests cover
 links     ask every outside link of the book whether it still answers
 verify    run every cell, compare every output, print a table, and stamp what held (verify 04 for one)
 student   write the exercises without their solutions into course/exercises, by nbgrader (student 04 for one)
@@ -150,6 +150,10 @@ def check():
     call("-m", "ruff", "format", "--check", "--quiet")
     call("-m", "codespell_lib")
     call("-m", "mypy")
+    names = sorted(path.stem for path in (ROOT / "focalbook").iterdir()) + ["sigmoid_focal_loss"]
+    files = ["tests/test_%s.py" % name for name in names if (ROOT / "tests" / ("test_%s.py" % name)).exists()]
+    options = ["-q", "-m", "not slow", "-n", "2", "--dist", "loadfile", "--cov", "--cov-report", "term"]
+    call("-m", "pytest", *files, *options, OMP_NUM_THREADS="1")
 
 
 def constraints():

@@ -53,15 +53,15 @@ def _parser():
 
 
 def _train_and_judge(options):
-    settings = dict(steps=options.steps, batch=options.batch, lr=options.lr)
+    given = dict(steps=options.steps, batch=options.batch, lr=options.lr)
     first, judged = distributed.rank() == 0, SCENES
     if options.data:
         data = CocoFolder(options.data, options.size)
-        settings |= dict(scenes=data, anchors=anchors_for(data.size))
+        given |= dict(scenes=data, anchors=anchors_for(data.size))
         judged = data.held_out
         if first:
             print(data.report(), flush=True)
-    settings = TrainSettings(**settings)
+    settings = TrainSettings(**given)
     dtype = torch.float64 if options.float64 else torch.float32
     run = train(options.loss, options.seed, settings, options.device, dtype, options.checkpoint)
     if first:

@@ -50,7 +50,7 @@ def cell_anchors(size, scales=(1.0,), ratios=(1.0,)):
 def grid_anchors(cell, places, stride):
     """Lay ``cell`` (K, 4) on a ``places`` = (rows, columns) grid: (rows * columns * K, 4), rows first, then columns.
 
-    The place (i, j) has its centre at ((j + 0.5) stride, (i + 0.5) stride): the middle of the patch that it stands
+    The place (i, j) has its center at ((j + 0.5) stride, (i + 0.5) stride): the middle of the patch that it stands
     for. Leaving out the half shifts every box by half a stride. Explained in chapter 7.
     """
     rows, columns = places

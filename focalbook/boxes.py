@@ -36,7 +36,7 @@ def _centre_size(boxes):
 
 
 def encode(boxes, anchors):
-    """Deltas (..., 4) that turn ``anchors`` into ``boxes``: shift of the centre in anchor sizes, log ratio of sizes.
+    """Deltas (..., 4) that turn ``anchors`` into ``boxes``: shift of the center in anchor sizes, log ratio of sizes.
 
     dx = (x - x_a) / w_a, dy = (y - y_a) / h_a, dw = ln(w / w_a), dh = ln(h / h_a) (Girshick et al. 2014). Both
     arguments (..., 4) with positive sides. Inverse of ``decode``. Explained in chapter 7.

@@ -12,7 +12,7 @@ class Reliability(NamedTuple):
     """Per bin of equal width in p: ``count`` int64, mean ``confidence`` and ``frequency`` of the label 1, both float64
     and NaN in an empty bin (chapter 15)."""
 
-    count: torch.Tensor
+    count: torch.Tensor  # type: ignore[assignment]
     confidence: torch.Tensor
     frequency: torch.Tensor
 

@@ -39,7 +39,7 @@ def letterbox(width, height, size):
     """Factors (4,) float64 that take a box of an image into the square of side ``size``; dividing by them leads back.
 
     The longer side becomes ``size``, the shorter as much less as before, to a whole pixel. The image fills the upper
-    left of the square, and the rest is grey. All in pixels. Explained in chapter 20.
+    left of the square, and the rest is gray. All in pixels. Explained in chapter 20.
     """
     sides = [max(1, round(side * size / max(width, height))) for side in (width, height)]
     return torch.tensor([sides[0] / width, sides[1] / height] * 2, dtype=torch.float64)
@@ -104,12 +104,12 @@ class CocoFolder:
                 if (entry.get("width", size[0]), entry.get("height", size[1])) != size:
                     self.skipped["image of another size than annotated"].append(name)
                 else:
-                    images[entry["id"]] = _Image(name, path, *size, [], [])
+                    images[entry["id"]] = _Image(name, path, *size, [], [])  # type: ignore[call-arg]
         return images
 
     def _put_boxes(self, content, images, label_of):
         """Give each image its boxes, in pixels of the letterbox."""
-        listed, seen = {entry["id"] for entry in content["images"]}, set()
+        listed, seen = {entry["id"] for entry in content["images"]}, set()  # type: set, set
         for entry in content["annotations"]:
             image = images.get(entry["image_id"])
             fault = _fault(entry, listed, seen, image, label_of)
@@ -159,7 +159,7 @@ class CocoFolder:
         if seed == TRAIN:
             epoch, place = divmod(index, self.train)
             order = torch.randperm(self.train, generator=torch.Generator().manual_seed(epoch))
-            return self._images[self.held_out + order[place].item()]
+            return self._images[self.held_out + int(order[place])]
         return self._images[index]
 
     def _pixels(self, image):
@@ -193,7 +193,7 @@ def _read(folder):
         for number, entry in enumerate(entries):
             for key, kind in keys.items():
                 value = entry.get(key) if isinstance(entry, dict) else None
-                if not isinstance(value, kind):
+                if not isinstance(value, kind):  # type: ignore[arg-type]
                     raise ValueError(f"{path}: entry {number} of {what!r} needs a proper {key!r}, got {value!r}")
     return content, written
 

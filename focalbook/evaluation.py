@@ -53,7 +53,7 @@ def average_precision(detections, scenes, classes):
 
 def _annotations(images):
     """COCO's rows, corner and size, from (boxes, labels) or (boxes, labels, scores) of each image without padding."""
-    rows = []
+    rows = []  # type: list[dict]
     for image, values in enumerate(images):
         for (x1, y1, x2, y2), label, *score in zip(*(value.tolist() for value in values)):
             if label >= 0:
@@ -83,7 +83,7 @@ def detect_scenes(model, count, settings, seed=TEST, batch=32, pixels=True):
 
 def evaluate(model, count, settings, seed=TEST):
     """COCO AP of ``model`` on the first ``count`` scenes of a collection: ``average_precision``'s dict (chapter 10)."""
-    return average_precision(*detect_scenes(model, count, settings, seed, pixels=False), settings.classes)
+    return average_precision(*detect_scenes(model, count, settings, seed, pixels=False), settings.classes)  # type: ignore[call-arg]
 
 
 def answers(model, settings, collection, count):

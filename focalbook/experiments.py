@@ -14,7 +14,10 @@ import multiprocessing
 import os
 import platform
 import sys
+import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -23,7 +26,7 @@ import torch
 from focalbook.calibration import calibrate
 from focalbook.evaluation import as_rows, average_precision, detect_scenes
 from focalbook.owners import owners_of
-from focalbook.records import RECORDS, checksum, load, path_of, save, sources_hash
+from focalbook.records import RECORDS, checksum, cure, load, path_of, save, sources_hash
 from focalbook.studies import STUDIES, VERSIONS
 from focalbook.training import PULSE, train
 
@@ -42,7 +45,7 @@ def chosen(family):
     and a float (chapter 11)."""
     choice = STUDIES["choice"]
     candidates = [(version, lr) for version in VERSIONS[family] for lr in choice.lrs]
-    return max(candidates, key=lambda run: mean_ap([load("choice", *run, seed) for seed in choice.seeds], run[1]))
+    return max(candidates, key=lambda run: mean_ap([load("choice", *run, seed) for seed in choice.seeds], run[1]))  # type: ignore[call-arg]
 
 
 def chosen_rate(family, study="choice"):
@@ -138,13 +141,13 @@ def expected_seconds(study, arm, steps=10):
     return 1.1 * settings.steps * _SECONDS[kind]
 
 
-_SECONDS = {}
+_SECONDS: dict[tuple, float] = {}
 """Seconds a step, by what decides them."""
 
 
 def load_study(study):
     """All records of a study: a dict from arm to the list of its records, seed after seed (chapter 11)."""
-    records = {arm: [] for arm in STUDIES[study].arms}
+    records: dict[str, list[dict]] = {arm: [] for arm in STUDIES[study].arms}
     for arm, lr, seed in runs(study):
         records[arm].append(load(study, arm, lr, seed))
     return records
@@ -209,12 +212,12 @@ def verify(study, tasks=None):
     """
     sample = [(study, *task) for task in sample_of(runs(study) if tasks is None else tasks)]
     with _workers() as pool:
-        return all(list(pool.imap(_agrees, sample)))
+        return all(list(pool.map(_agrees, sample)))
 
 
 def sample_of(tasks, most=4):
     """The first run of up to ``most`` arms, spread over the ``tasks`` (arm, lr, seed), a list (chapter 11)."""
-    first = {}
+    first: dict[str, tuple] = {}
     for task in tasks:
         first.setdefault(task[0], task)
     return list(first.values())[:: -(-len(first) // most) or 1]
@@ -255,7 +258,20 @@ def bootstrap_interval(values, confidence=0.95, draws=10_000, seed=0):
 
 
 def _workers():
-    return multiprocessing.get_context("spawn").Pool(_at_a_time())
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(_at_a_time(), mp_context=spawn, initializer=_end_with_the_command)
+
+
+def _end_with_the_command():
+    """A worker whose command was killed would wait forever for the next run."""
+    command = multiprocessing.parent_process()
+    assert command, "this is no worker"
+
+    def watch():
+        command.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _at_a_time():
@@ -303,7 +319,11 @@ def main(arguments=None):
         return _make_all(studies)
     except (FileNotFoundError, ValueError) as error:  # a record that is broken, or missing where another needs it
         print(error)
-        return 1
+    except OSError as error:
+        print(f"stopped, what was made stays: {cure(error)}")
+    except BrokenProcessPool:
+        print("stopped, what was made stays: a run was killed. Is there enough memory? The same command goes on")
+    return 1
 
 
 def _make_all(studies):
@@ -314,7 +334,7 @@ def _make_all(studies):
         for study in studies:  # in this order: the later ones need what the first one chooses
             tasks, start = [(study, *task) for task in stale(study)], time.monotonic()
             print(f"{study}: {len(tasks)} of {len(runs(study))} runs to make", flush=True)
-            for number, record in enumerate(pool.imap(_make, tasks), start=1):
+            for number, record in enumerate(pool.map(_make, tasks), start=1):
                 name = f"{record['arm']}, lr {record['settings']['lr']:g}, seed {record['seed']}"
                 left = (time.monotonic() - start) / number * (len(tasks) - number) / 60
                 result = f"AP {record['AP']['AP']:.3f}, {record['seconds']} s; about {left:.0f} min left"

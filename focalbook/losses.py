@@ -34,9 +34,9 @@ def _p_t(p, y):
 def _check_alpha_gamma(alpha, gamma, off):
     """``off`` is the value of alpha that switches the class weight off: None in NumPy, -1 in torch."""
     # A tensor is refused: gradients towards it would be lost in silence.
-    if not (alpha is off or isinstance(alpha, Real) and (alpha == off or 0 <= alpha <= 1)):
+    if not (alpha is off or isinstance(alpha, Real) and (alpha == off or 0 <= alpha <= 1)):  # type: ignore[operator]
         raise ValueError(f"alpha must lie in [0, 1], or be {off} for no class weight, got {alpha!r}")
-    if not (isinstance(gamma, Real) and 0 <= gamma < math.inf):
+    if not (isinstance(gamma, Real) and 0 <= gamma < math.inf):  # type: ignore[operator]
         raise ValueError(f"gamma must be a finite number of at least 0, got {gamma!r}")
 
 

@@ -8,7 +8,7 @@ COLOURS = {"cross-entropy": "#b4530f", "balanced cross-entropy": "#7c57cf", "foc
 """One colour a loss, in every figure, told apart with colour blindness; readable on white, and inverted in the dark."""
 
 INK = "#5a6472"
-"""Axes and text: a grey that is readable on white, and in the dark inverted."""
+"""Axes and text: a gray that is readable on white, and in the dark inverted."""
 
 BOX_COLOURS = ("#ffd23f", "#4cc9f0", "#ff70a6")
 """One colour a class for boxes drawn over a scene."""
@@ -46,7 +46,7 @@ def use_style():
         }
     )
     try:
-        get_ipython()
+        get_ipython()  # type: ignore[name-defined]
     except NameError:
         return
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -67,7 +67,7 @@ def steady(values, digits=3):
 def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):
     """Draw one scene and boxes on it.
 
-    ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels`` (N,): class indices, colouring the boxes; an
+    ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels`` (N,): class indices, coloring the boxes; an
     entry of -1 is padding and is left out. ``texts``: N short strings, written above the boxes. ``style``: the line.
     """
     axes.imshow(image.float().permute(1, 2, 0).cpu().numpy(), extent=(0, image.shape[2], image.shape[1], 0))
@@ -121,8 +121,8 @@ def show_retinanet(axes, image, stem, stages, levels, heads):
         axes.text(x, top + 0.45, text, ha="center", va="bottom", fontweight="bold")
     box(0, -2, sized("image", image))
     box(0, -1, sized("stem", stem))
-    for y in range(-2, top):
-        arrow((1.05, y + 0.3), (1.05, y + 0.7))
+    for lower in range(-2, top):
+        arrow((1.05, lower + 0.3), (1.05, lower + 0.7))
     for level, (stage, pyramid) in enumerate(zip(stages, levels)):
         box(0, level, sized(f"stage {level + 1}", stage))
         box(3, level, sized(f"level {level + 1}", pyramid))

@@ -5,6 +5,7 @@ determined it, and carries a checksum, so that a broken or edited one is refused
 """
 
 import ast
+import errno
 import hashlib
 import json
 import os
@@ -61,13 +62,33 @@ def _place(record):
     return path_of(record["study"], record["arm"], record["settings"]["lr"], record["seed"])
 
 
-def save(record):
-    """Write a record beside its place, then rename: never half a file (chapter 11)."""
-    path = _place(record)
+def write(path, text):
+    """Write a text file whole or not at all: beside its place, then renamed (chapter 11).
+
+    What breaks off leaves the file before; two processes that write the same file at once leave that of one of them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
-    os.replace(beside, path)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_text(text, "utf-8", newline="\n")
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def cure(error):
+    """What to do about an ``OSError`` while writing: one line (chapter 11)."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full: make room and try again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error.filename} cannot be written: make its folder writable, or work in a copy of the project"
+    return str(error)
+
+
+def save(record):
+    """Write a record, whole or not at all (chapter 11)."""
+    write(_place(record), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
 def load(study, arm, lr, seed):

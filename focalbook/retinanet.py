@@ -1,7 +1,7 @@
 """A small RetinaNet: residual backbone, feature pyramid, two subnets shared over the levels (chapter 8).
 
 The layout is the paper's (Lin et al. 2017, section 4), scaled down to train on a laptop. Two things differ on purpose:
-group normalisation, because batches are small, and SiLU for ReLU, because with a smooth activation training is not
+group normalization, because batches are small, and SiLU for ReLU, because with a smooth activation training is not
 chaotic and its digits are the same on another machine (chapter 9).
 """
 
@@ -17,7 +17,7 @@ from focalbook.boxes import decode, nms
 
 
 def convolution(inputs, outputs, stride=1):
-    """3 x 3 convolution, group normalisation (8 channels a group), SiLU (chapter 8)."""
+    """3 x 3 convolution, group normalization (8 channels a group), SiLU (chapter 8)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
         nn.GroupNorm(max(1, outputs // 8), outputs),
@@ -133,7 +133,7 @@ class RetinaNet(nn.Module):
                     nn.init.zeros_(module.bias)
         for subnet in (self.classification, self.regression):
             nn.init.normal_(subnet.output.weight, std=0.01, generator=generator)
-        nn.init.constant_(self.classification.output.bias, prior_bias(prior))
+        nn.init.constant_(self.classification.output.bias, prior_bias(prior))  # type: ignore[arg-type]
 
     def forward(self, images):
         """``images`` (B, 3, size, size) in [0, 1] -> logits (B, A, classes) and deltas (B, A, 4)."""
@@ -160,7 +160,7 @@ class RetinaNet(nn.Module):
             for scores, level_deltas, anchors in zip(
                 image_logits[0].split(self.level_sizes),
                 image_deltas[0].split(self.level_sizes),
-                self.anchors.to(deltas).split(self.level_sizes),
+                self.anchors.to(deltas).split(self.level_sizes),  # type: ignore[operator]
             ):
                 best, where = scores.flatten().topk(min(per_level, scores.numel()))
                 best, where = best[best > score], where[best > score]

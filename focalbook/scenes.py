@@ -170,13 +170,13 @@ def _texture(scene, settings):
     cells = settings.size // settings.cell
     coarse = _uniform(scene, _COARSE, (3, cells + 1, cells + 1))
     fine = _uniform(scene, _FINE, (3, 4 * cells + 1, 4 * cells + 1))
-    sizes = dict(size=(settings.size, settings.size), mode="bilinear", align_corners=True)
+    sizes = dict(size=(settings.size, settings.size), mode="bilinear", align_corners=True)  # type: dict
     octaves = F.interpolate(coarse, **sizes) + F.interpolate(fine, **sizes) - 1
     return settings.clutter * octaves
 
 
 def _items(scene, settings):
-    """Who lies in which cell. All (B, cells): shape index or -1, half width, half height, centre x, centre y (pixels);
+    """Who lies in which cell. All (B, cells): shape index or -1, half width, half height, center x, center y (pixels);
     ``order`` (B, cells), the cells in random order, objects first, then distractors; ``count`` (B, 1), the objects."""
     names = tuple(SHAPES)
     n = settings.cells

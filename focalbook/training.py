@@ -67,7 +67,8 @@ class TrainSettings:
                 raise ValueError(f"{name} must be an integer that is at least {least}, got {value!r}")
         if self.channels % 8:
             raise ValueError(
-                f"channels must be a multiple of 8, the size of a normalisation group, got {self.channels}"
+                "channels must be a multiple of 8, the size of a normalisation group, "  # codespell:ignore
+                f"got {self.channels}"
             )
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
@@ -247,7 +248,7 @@ def train(
 def _optimizer(model, settings):
     """The optimizer and the schedule of its learning rate."""
     if settings.optimizer == "sgd":
-        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4)
+        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4)  # type: torch.optim.Optimizer
     else:
         optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4)
     if settings.warmup:

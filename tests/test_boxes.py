@@ -142,7 +142,7 @@ def row_of_boxes(count, step):
 
 
 def test_a_suppressed_box_suppresses_nobody():
-    # Each box covers its neighbour (IoU 8/12) and no other (6/14), so every second one stays, however long the chain.
+    # Each box covers its neighbor (IoU 8/12) and no other (6/14), so every second one stays, however long the chain.
     boxes, scores = row_of_boxes(9, step=2.0), torch.linspace(0.9, 0.1, 9)
     assert nms(boxes, scores, torch.zeros(9, dtype=torch.int64)).tolist() == [0, 2, 4, 6, 8]
 

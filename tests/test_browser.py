@@ -13,10 +13,10 @@ import threading
 import numpy as np
 import pytest
 from contrast import color, contrast
-from pages import CHAPTERS, ROOT, TOC, listen
+from pages import CHAPTERS, EXERCISES, ROOT, TOC, listen
 
 SOURCES = [f"_modules/focalbook/{path.stem}" for path in (ROOT / "focalbook").glob("[!_]*.py")]
-PAGES = [TOC["root"], *CHAPTERS, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]
+PAGES = [TOC["root"], *CHAPTERS, *EXERCISES, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]
 WIDE, NARROW = dict(width=1280, height=900), dict(width=390, height=844)
 HEAVIEST, LARGEST, MOST_SHIFT = 600_000, 20_000_000, 0.05  # bytes compressed, bytes, layout shift
 SHIFT = """window.shift = 0;
@@ -125,6 +125,24 @@ def test_a_page_opened_as_a_file_is_whole_and_printed_in_black(page, visit, site
         assert contrast(rgb, color("#ffffff")) >= 4.5, ink
     filters = shown.locator("article img").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
     assert set(filters) <= {"none"}
+
+
+def test_the_cheat_sheet_is_printed_on_one_sheet(visit, site):
+    shown = visit((site / "book" / "cheatsheet.html").as_uri())
+    for paper in ("A4", "Letter"):
+        assert len(re.findall(rb"/Type\s*/Page\b", shown.pdf(format=paper))) == 1
+
+
+@pytest.mark.parametrize("page", EXERCISES)
+def test_without_scripts_hints_answers_and_solutions_open(page, visit, site):
+    shown = visit((site / f"{page}.html").as_uri(), java_script_enabled=False, viewport=NARROW)
+    folds = shown.locator("article details").all()
+    assert len(folds) >= 8  # two answers, and a hint and a solution to each of three exercises
+    for fold in folds:
+        inside = fold.locator("p, pre").last
+        assert not inside.is_visible()
+        fold.locator("summary").click()
+        assert inside.is_visible()
 
 
 @pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS])

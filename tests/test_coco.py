@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from focalbook import distributed
 from focalbook.__main__ import main
 from focalbook.anchors import AnchorSettings
 from focalbook.coco import CocoFolder, anchors_for, letterbox
@@ -372,6 +373,14 @@ def test_the_command_trains_on_a_folder_and_judges(folder, change, capsys):
     out = capsys.readouterr().out
     assert "16 images to train on and 4 held out" in out and "left out: crowd 1 (first: " in out
     assert "on 4 images not seen: AP " in out and "triangle" in out
+
+
+def test_of_several_processes_only_the_first_speaks(folder, capsys, monkeypatch):
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda value: value.mul_(2))
+    main(["--data", str(folder), "--size", "48", "--steps", "1", "--batch", "2", "--device", "cpu"])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_command_names_a_folder_that_is_none(tmp_path, capsys):

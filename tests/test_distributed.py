@@ -1,9 +1,11 @@
 """Past one process: two of them, started by torchrun, on the CPU."""
 
+import importlib
 import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,7 @@ def undisturbed(tmp_path_factory):
     return trained_by_two(tmp_path_factory.mktemp("undisturbed"))
 
 
+@pytest.mark.slow
 def test_two_processes_end_where_one_ends_on_the_joined_batch(undisturbed):
     alone = train("focal loss", 0, SETTINGS, "cpu", torch.float64)
     for run in undisturbed:
@@ -91,11 +94,13 @@ def test_two_processes_end_where_one_ends_on_the_joined_batch(undisturbed):
             torch.testing.assert_close(run["weights"][name], values, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_all_processes_have_the_same_weights_to_the_bit(undisturbed):
     first, second = undisturbed
     assert same(first["weights"], second["weights"]) and first["losses"] == second["losses"]
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_started_again_and_ends_with_the_same_weights(undisturbed, tmp_path):
     runs = trained_by_two(tmp_path, dies_at=13, restarts=1)
     assert (tmp_path / "killed").exists()
@@ -104,6 +109,7 @@ def test_a_killed_process_is_started_again_and_ends_with_the_same_weights(undist
         assert same(run["weights"], whole["weights"]) and run["losses"] == whole["losses"]
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_shared_is_refused_in_one_line():
     printed, status = torchrun("-m", "focalbook", "--batch", "3", "--steps", "1", "--device", "cpu")
     assert status != 0
@@ -127,6 +133,75 @@ def test_alone_everything_stays_as_it_is():
         assert distributed.world() == 1
 
 
+# ---- as started by torchrun, in a process of this test ----
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The one process of a group. The store is torchrun's, which outlives a restart."""
+    store = torch.distributed.HashStore()
+    monkeypatch.setattr(distributed.dist, "is_torchelastic_launched", lambda: True)
+    module = importlib.import_module("torch.distributed.rendezvous")  # hidden by a function of its name
+    monkeypatch.setattr(module, "rendezvous", lambda url: iter([(store, 0, 1)]))
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    for name in ("LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"):
+        monkeypatch.setenv(name, "0")
+    return store
+
+
+def test_the_group_is_left_at_the_end_and_at_an_error(launched):
+    for error in (None, ZeroDivisionError):
+        with pytest.raises(error) if error else nullcontext(), distributed.joined("cpu"):
+            assert torch.distributed.is_initialized() and torch.distributed.get_backend() == "gloo"
+            assert distributed.world() == 1
+            if error:
+                raise error
+        assert not torch.distributed.is_initialized()
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """What would be joined, as (backend, options)."""
+    calls = []
+    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *names, **rest: calls.append((*names, rest)))
+    monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: None)
+    return calls
+
+
+def test_after_a_restart_on_one_machine_what_the_dead_have_stored_is_not_seen(launched, groups, monkeypatch):
+    for count in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+        with distributed.joined("cpu"):
+            pass
+    (_, first), (_, second) = groups
+    first["store"].set("address", "of the dead")
+    assert first["store"].check(["address"]) and not second["store"].check(["address"])
+    assert (second["rank"], second["world_size"]) == (0, 1)
+
+
+def test_on_several_machines_the_store_is_torchruns(launched, groups, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with distributed.joined("cpu"):
+        pass
+    assert groups[0][1]["store"] is launched
+
+
+def test_every_process_of_a_machine_has_its_own_gpu(launched, groups, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    for own in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", own)
+        with distributed.joined():
+            pass
+    assert chosen == [0, 1] and [backend for backend, _ in groups] == ["nccl"] * 2
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match="nproc-per-node must be at most 2"), distributed.joined():
+        pass
+
+
 # ---- as seen by one of two processes, without the other ----
 
 
@@ -142,6 +217,8 @@ def test_the_processes_take_different_scenes_and_leave_none_out(one_of_two, monk
     second = distributed.share(range(8, 16))
     monkeypatch.setattr(distributed, "rank", lambda: 0)
     assert sorted([*second, *distributed.share(range(8, 16))]) == list(range(8, 16))
+    with pytest.raises(ValueError, match="batch must be a multiple of 2, the number of processes, got 3"):
+        distributed.share(range(3))
 
 
 def test_gradients_are_summed_and_frozen_weights_left_alone(one_of_two):

@@ -162,3 +162,9 @@ def test_evaluate_is_the_ap_of_what_is_detected():
     score = evaluate(model, 6, SETTINGS.scenes, VALIDATION)
     assert str(score) == str(expected)  # as text, because NaN is not equal to itself
     assert list(score["by class"]) == list(classes)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_judging_on_no_scenes_is_refused(count):
+    with pytest.raises(ValueError, match=f"count must be at least 1, got {count}"):
+        evaluate(None, count, SceneSettings())

@@ -48,7 +48,7 @@ def remembered_hash():
 class OneProcess:
     """A pool of processes without the processes: each task in turn, here."""
 
-    def __init__(self, workers):
+    def __init__(self, workers, mp_context, initializer):
         assert workers >= 1
 
     def __enter__(self):
@@ -57,7 +57,7 @@ class OneProcess:
     def __exit__(self, *error):
         pass
 
-    imap = staticmethod(map)
+    map = staticmethod(map)
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +95,7 @@ def plans(monkeypatch, tmp_path):
     monkeypatch.setattr(experiments, "STUDIES", studies)
     monkeypatch.setattr(experiments, "VERSIONS", FAMILIES)
     monkeypatch.setattr(experiments, "sources_hash", remembered_hash)
-    pools = SimpleNamespace(get_context=lambda kind: SimpleNamespace(Pool=OneProcess))
-    monkeypatch.setattr(experiments, "multiprocessing", pools)  # other processes would know the true studies
+    monkeypatch.setattr(experiments, "ProcessPoolExecutor", OneProcess)  # others would know the true studies
     for module in (experiments, records):
         monkeypatch.setattr(module, "RECORDS", tmp_path / "records")
     return studies

@@ -59,6 +59,12 @@ def test_the_cumulative_share_adds_up_from_the_smallest():
     assert cumulative_share(torch.tensor([[4.0, 1.0], [3.0, 0.0]])).tolist() == [0, 0.125, 0.5, 1]
 
 
+@pytest.mark.parametrize("values", [[], [0.0, 0.0], [1.0, float("nan")]])
+def test_the_cumulative_share_of_nothing_is_refused(values):
+    with pytest.raises(ValueError, match="values must have a positive sum"):
+        cumulative_share(torch.tensor(values))
+
+
 def test_foreground_is_counted_level_by_level():
     labels = torch.tensor([[0, -1, -1, -2, -1], [2, 1, -1, -2, -2]])
     three_and_two = [3, 2]  # anchors on the first level and on the second

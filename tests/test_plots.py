@@ -1,5 +1,7 @@
 """The figures' style, and scenes with boxes."""
 
+import builtins
+
 import pytest
 import torch
 
@@ -9,7 +11,21 @@ matplotlib.use("Agg")
 from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from focalbook.plots import BOX_COLOURS, COLOURS, INK, show_scene, steady, use_style  # noqa: E402
+from focalbook.plots import (  # noqa: E402
+    BOX_COLOURS,
+    COLOURS,
+    INK,
+    draw_boxes,
+    show_difference,
+    show_retinanet,
+    show_runs,
+    show_scene,
+    show_speed,
+    show_truth_and_detections,
+    steady,
+    use_style,
+)
+from focalbook.retinanet import Detections  # noqa: E402
 from focalbook.scenes import SceneSettings  # noqa: E402
 from focalbook.training import LOSSES  # noqa: E402
 
@@ -57,6 +73,16 @@ def test_the_style_makes_the_bytes_of_an_svg_stable(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+def test_a_notebook_is_asked_for_svg_without_a_date(monkeypatch):
+    backend = pytest.importorskip("matplotlib_inline.backend_inline")
+    asked = []
+    monkeypatch.setattr(builtins, "get_ipython", lambda: None, raising=False)
+    monkeypatch.setattr(backend, "set_matplotlib_formats", lambda *formats, **options: asked.append((formats, options)))
+    with matplotlib.rc_context():
+        use_style()
+    assert asked == [(("svg",), {"metadata": {"Date": None}})]
+
+
 def test_a_scene_is_shown_in_pixel_coordinates(axes):
     show_scene(axes, torch.rand(3, 20, 40))
     assert tuple(axes.images[0].get_extent()) == (0, 40, 20, 0)
@@ -75,6 +101,57 @@ def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
     show_scene(axes, torch.zeros(3, 40, 40), boxes, texts=["above", "below", "at the top", "at the bottom"])
     shown = [(text.get_text(), text.get_position()) for text in axes.texts]
     assert shown == [("above", (1, 18)), ("below", (3, 32)), ("at the top", (5, 10)), ("at the bottom", (7, 28))]
+
+
+def test_outlines_are_all_alike(axes):
+    draw_boxes(axes, torch.tensor([[1.0, 2, 11, 8], [3, 3, 9, 9]]), COLOURS["focal loss"], ":", 3)
+    assert [patch.get_bbox().bounds for patch in axes.patches] == [(1, 2, 10, 6), (3, 3, 6, 6)]
+    kinds = {(patch.get_edgecolor()[:3], patch.get_linestyle(), patch.get_linewidth()) for patch in axes.patches}
+    assert kinds == {(to_rgb(COLOURS["focal loss"]), ":", 3)}
+
+
+def test_the_truth_is_dashed_and_only_sure_detections_are_drawn_with_their_scores(axes):
+    found = Detections(torch.tensor([[1.0, 20, 11, 30], [3, 3, 9, 9]]), torch.tensor([0.75, 0.2]), torch.tensor([1, 0]))
+    truth, labels = torch.tensor([[2.0, 20, 12, 30], [0, 0, 0, 0]]), torch.tensor([1, -1])
+    show_truth_and_detections(axes, torch.zeros(3, 40, 40), truth, labels, found)
+    drawn = [(patch.get_linestyle(), patch.get_bbox().bounds) for patch in axes.patches]
+    assert drawn == [("--", (2, 20, 10, 10)), ("-", (1, 20, 10, 10))]
+    assert axes.patches[1].get_edgecolor()[:3] == to_rgb(BOX_COLOURS[1])
+    assert [text.get_text() for text in axes.texts] == ["0.75"]
+
+
+def test_every_part_of_a_retinanet_has_its_box_with_its_shape(axes):
+    maps = [(8, 24, 24), (8, 12, 12)]
+    show_retinanet(axes, (3, 96, 96), (8, 48, 48), maps, maps, ["classes", "boxes"])
+    said = [text.get_text() for text in axes.texts]
+    for part in ("image\n3 × 96 × 96", "stem\n8 × 48 × 48", "stage 1\n8 × 24 × 24", "level 2\n8 × 12 × 12", "classes"):
+        assert said.count(part) == 1
+    assert len(axes.patches) == 2 + 2 * 2 + 2  # image and stem, a stage and a level each, the subnets
+    places = {text.get_text().split("\n")[0]: text.get_position() for text in axes.texts}
+    assert places["image"][1] < places["stem"][1] < places["stage 1"][1] < places["stage 2"][1]
+    assert places["stage 1"][0] < places["level 1"][0] < places["classes"][0]
+
+
+@pytest.mark.parametrize("show, along, across", [(show_difference, 0, 1), (show_runs, 1, 0)])
+def test_the_mean_stands_among_its_points_with_its_interval(axes, show, along, across):
+    show(axes, 2, [0.1, 0.2, 0.6], (0.15, 0.5), INK)
+    points, mean = (line.get_xydata() for line in axes.lines[-2:])
+    assert points[:, along].tolist() == [0.1, 0.2, 0.6] and set(points[:, across]) == {2}
+    assert mean[0, along] == pytest.approx(0.3)
+    (segment,) = axes.collections[0].get_segments()
+    assert segment[:, along].tolist() == [0.15, 0.5]
+
+
+def test_speeds_are_drawn_one_panel_a_device_and_only_what_was_measured():
+    def row(device, variant, logits):
+        return dict(device=device, pages="kept", variant=variant, logits=logits, times=[1.0, 1.5, 2.0])
+
+    figure = Figure(layout="constrained")
+    sizes = (10**5, 10**6)
+    show_speed(figure, [row("cpu", "focalbook", n) for n in sizes] + [row("cuda", "limit", n) for n in sizes])
+    assert [panel.get_title() for panel in figure.axes] == ["CPU, pages kept", "CUDA, pages kept"]
+    assert [[line.get_label() for line in panel.lines] for panel in figure.axes] == [["focalbook"], ["limit"]]
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[10**5, 1.5], [10**6, 1.5]]
 
 
 def test_values_are_steadied_to_significant_digits_whatever_their_size():

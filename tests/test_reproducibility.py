@@ -12,6 +12,7 @@ from focalbook.training import Run, TrainSettings
 SMALL = TrainSettings(steps=200, batch=2, channels=8, scenes=SceneSettings(size=48, cell=24, distractors=2))
 
 
+@pytest.mark.slow
 def test_a_weight_changed_by_1e_14_leaves_the_loss_after_200_steps_within_1e_10():
     assert 0 < perturbation_drift(SMALL) < 1e-10  # above 0, or the change never arrived
 

@@ -13,7 +13,7 @@ from focalbook.scenes import SHAPES, TEST, TRAIN, VALIDATION, SceneSettings, ren
 BARE = SceneSettings(
     size=144, objects=(6, 6), distractors=0, classes=tuple(SHAPES), contrast=(0.4, 0.4), clutter=0, noise=0
 )
-"""Nothing but six objects on plain grey, all shapes in use."""
+"""Nothing but six objects on plain gray, all shapes in use."""
 
 
 def equal(a, b):
@@ -21,7 +21,7 @@ def equal(a, b):
 
 
 def cover(images):
-    """Of ``BARE`` scenes, how much of each pixel an item covers: its colour is 0.4 away from grey."""
+    """Of ``BARE`` scenes, how much of each pixel an item covers: its color is 0.4 away from gray."""
     return (images[:, 0] - 0.5).abs() / 0.4
 
 
@@ -269,6 +269,12 @@ def test_foreground_is_rarer_than_promised(settings, count, rarity):
 def test_a_setting_that_no_scene_can_meet_is_named_with_its_value(setting, message):
     with pytest.raises(ValueError, match=message):
         SceneSettings(**setting)
+
+
+@pytest.mark.parametrize("seed", [0.0, "train", None])
+def test_a_seed_that_is_no_integer_is_named(seed):
+    with pytest.raises(ValueError, match=f"seed must be an integer, got {seed!r}"):
+        render([0], seed)
 
 
 @pytest.mark.parametrize("indices", [-1, [0, -3], [[0, 1]]])

@@ -9,7 +9,7 @@ import pytest
 from bs4 import BeautifulSoup
 from contrast import color, contrast, inverted
 from fontTools.ttLib import TTFont
-from pages import CHAPTERS, ROOT, TOC
+from pages import CHAPTERS, EXERCISES, ROOT, TOC
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 
@@ -18,11 +18,11 @@ LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link"
 def pages(site):
     """Every HTML page of the site, parsed: a dict from path to soup."""
     found = {path: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in sorted(site.rglob("*.html"))}
-    assert len(found) > len(CHAPTERS) + 1
+    assert len(found) > len(CHAPTERS + EXERCISES) + 1
     return found
 
 
-@pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS])
+@pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS, *EXERCISES])
 def test_every_page_of_the_contents_is_built_and_says_something(site, page):
     soup = BeautifulSoup((site / f"{page}.html").read_text("utf-8"), "html.parser")
     article = soup.find("article")

@@ -107,3 +107,21 @@ def test_an_unknown_command_shows_the_list_and_fails(capsys):
     assert stop.value.code == 2
     shown = capsys.readouterr().out
     assert all(f"\n{name} " in shown for name in tasks.COMMANDS)
+
+
+def test_jupyterlab_listens_on_this_machine_alone(monkeypatch):
+    calls = []
+    monkeypatch.setattr(tasks, "install", lambda *extra: None)
+    monkeypatch.setattr(tasks, "call", lambda *command, **environment: calls.append(command))
+    tasks.main(["lab"])
+    assert ["--ip=127.0.0.1" in command for command in calls if "jupyterlab" in command] == [True]
+
+
+def test_the_served_site_listens_on_this_machine_alone(monkeypatch):
+    addresses = []
+    monkeypatch.setattr(tasks, "book", lambda: None)
+    monkeypatch.setattr(
+        tasks.http.server.ThreadingHTTPServer, "serve_forever", lambda self: addresses.append(self.socket.getsockname())
+    )
+    tasks.main(["serve", "0"])
+    assert [host for host, port in addresses] == ["127.0.0.1"]

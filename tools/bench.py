@@ -8,6 +8,7 @@ the allocator as it is, and told to keep its pages, because much of what large t
 handing out memory (the variable MALLOC_MMAP_MAX_, for glibc).
 """
 
+import io
 import json
 import os
 import platform
@@ -29,7 +30,7 @@ import torch.nn.functional as F
 
 from focalbook import plots
 from focalbook.losses import sigmoid_focal_loss
-from focalbook.records import sources_hash
+from focalbook.records import cure, sources_hash, write
 
 FOLDER = Path(__file__).resolve().parent.parent / "_build" / "bench"
 SIZES = {"cpu": (10**5, 10**6, 10**7), "cuda": (10**5, 10**6, 10**7, 16 * 10**6)}
@@ -197,11 +198,15 @@ def main():
     print(table(rows))
     made = {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "torch": torch.__version__}
     record = {"made": made | {"threads": THREADS}, "sources": sources_hash(["losses"]), "rows": rows}
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "loss-speed.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
     plots.use_style()
     plots.show_speed(plt.figure(), rows)
-    plt.savefig(FOLDER / "loss-speed.svg")
+    picture = io.StringIO()
+    plt.savefig(picture, format="svg")
+    try:
+        write(FOLDER / "loss-speed.json", json.dumps(record, indent=1, sort_keys=True) + "\n")
+        write(FOLDER / "loss-speed.svg", picture.getvalue())
+    except OSError as error:
+        sys.exit(f"not stored: {cure(error)}")
     print(f"\nwrote loss-speed.json and loss-speed.svg into {FOLDER}")
 
 

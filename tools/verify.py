@@ -1,7 +1,7 @@
 """Verify the notebooks: run every cell, compare every output to the letter, and say so in a table and as JSON.
 
     python tools/verify.py             every notebook of the book
-    python tools/verify.py 04          those whose name starts so
+    python tools/verify.py 04          those whose name starts so, and their exercises
 
 The table goes to the screen, the same as JSON to ``_build/verified.json``. What held is stamped in
 ``book/verified.json`` with the date, the device and the versions: the pages of the site show that. What did not hold
@@ -22,20 +22,31 @@ from pathlib import Path
 
 import numpy
 import torch
-from execute import chosen
+from execute import SECONDS, chosen
+
+from focalbook.records import cure, write
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 STAMPS, REPORT = BOOK / "verified.json", ROOT / "_build" / "verified.json"
 ON_THE_CPU = dict(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
 COLOR = re.compile(r"(?:\x1b|#x1B)\[\d*m")
-NBVAL = ["--nbval", "--nbval-current-env", "-n", "2", "--dist", "loadfile", "-q", "--no-header", "--no-summary"]
+NBVAL = [
+    *("--nbval", "--nbval-current-env", f"--nbval-cell-timeout={SECONDS}", "-n", "2", "--dist", "loadfile"),
+    *("-q", "--no-header", "--no-summary", "-p", "no:cacheprovider"),
+]
+SILENT = "Failed to interrupt kernel"  # what nbval says of a kernel that no longer answers
 
 
 def fingerprint(path):
     """A hash of what verification holds a notebook to: the sources and outputs of its code cells."""
     held = [[cell["source"], cell["outputs"]] for cell in code_cells(path)]
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def number(path):
+    """The chapter that a notebook is, or is of."""
+    return path.stem.removeprefix("exercises-")[:2]
 
 
 def code_cells(path):
@@ -55,13 +66,20 @@ def run(paths):
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "junit.xml")
         command = [sys.executable, "-m", "pytest", *NBVAL, f"--junitxml={report}", *map(str, paths)]
-        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=dict(os.environ, **ON_THE_CPU))
-        cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+        environment = dict(os.environ, **ON_THE_CPU)
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+        if not report.exists():
+            said = done.stdout.decode(errors="replace").strip().splitlines() or ["it was killed"]
+            reason = next((line for line in said if "error: " in line and "usage: " not in line), said[-1])
+            sys.exit(f"nothing was verified, pytest could not run: {reason}")
+        cases = list(ElementTree.parse(report).iter("testcase"))
     found = {}
     for path in paths:
         mine = [case for case in cases if case.get("classname", "").endswith(path.name)]
         problems = [(case.get("name"), one) for case in mine for one in case if one.tag != "system-out"]
         bad = {name: COLOR.sub("", one.text or "it was never run") for name, one in problems}
+        for name in [name for name, text in bad.items() if SILENT in text]:
+            bad[name] += f"the kernel died or hangs: python3 tasks.py run {number(path)} says which"
         order = [cell["execution_count"] for cell in code_cells(path)]
         if order != list(range(1, len(mine) + 1)):  # a cell without outputs and count would pass unseen
             bad["the notebook"] = f"{len(mine)} cells were run, and those stored had been run in the order {order}"
@@ -80,8 +98,9 @@ def main(prefixes):
         torch=torch.__version__.split("+")[0],
         numpy=numpy.__version__,
     )
+    stamped()  # says at once that they are broken, not after the run
     before, results = {path: fingerprint(path) for path in paths}, run(paths)
-    stamps = json.loads(STAMPS.read_text("utf-8")) if STAMPS.exists() else {}
+    stamps = stamped()
     print(f"{'notebook':<28}{'cells':>6}{'outputs':>9}{'pictures':>10}{'seconds':>9}   {setting['device']}")
     rows = []
     for path, (seconds, bad) in zip(paths, results.values()):
@@ -93,16 +112,28 @@ def main(prefixes):
     for row in rows:
         for cell, difference in row["differences"].items():
             print(f"\n{row['notebook']}, {cell}\n{difference}")
-    store(REPORT, rows)
-    store(STAMPS, {name: stamps[name] for name in sorted(stamps) if (BOOK / f"{name}.ipynb").exists()})
+    try:
+        store(REPORT, rows)
+        there = {path.stem for path in chosen(BOOK, ())}
+        store(STAMPS, {name: stamps[name] for name in sorted(stamps) if name in there})
+    except OSError as error:
+        print(f"\nnot stored: {cure(error)}")
+        return 1
     return int(any(row["differences"] for row in rows))
 
 
+def stamped():
+    """The stamps so far."""
+    try:
+        return json.loads(STAMPS.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        sys.exit(f"{STAMPS} is broken: delete it, then make verify writes it anew")
+
+
 def store(path, content):
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8", newline="\n")
-    os.replace(beside, path)
+    write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

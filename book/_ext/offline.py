@@ -44,7 +44,7 @@ ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
 
 def keep(characters, source):
     """A font with these characters only, as WOFF2."""
-    options = subset.Options(flavor="woff2", layout_features=["ssty"], hinting=False, name_IDs=["*"])  # its licence too
+    options = subset.Options(flavor="woff2", layout_features=["ssty"], hinting=False, name_IDs=["*"])  # its license too
     font = subset.load_font(str(source), options)
     chosen = subset.Subsetter(options)
     chosen.populate(unicodes=characters)
