@@ -110,7 +110,7 @@ def test_the_students_edition_is_not_made_again_over_somebodys_work(course):
     before = path.read_text("utf-8")
     path.write_text(before.replace("# your code here", "# my work"), "utf-8")
     again = run(course, "tools/student.py", "01")
-    assert again.returncode == 0 and "1 were there and are kept" in again.stdout
+    assert again.returncode == 0 and "there already and kept: 01-imbalance" in again.stdout
     assert "# my work" in path.read_text("utf-8")
     path.write_text(before, "utf-8")
 

@@ -40,9 +40,9 @@ def main(prefixes):
     (ROOT / "course").mkdir(exist_ok=True)
     written, kept, errors = write(ROOT, prefixes or [""])
     if written:
-        print(f"{len(written)} chapters' exercises without solutions are in course/exercises")
+        print(f"written without solutions to course/exercises: {', '.join(written)}")
     if kept:
-        print(f"{len(kept)} were there and are kept: move course/exercises/NAME away to have it made again")
+        print(f"there already and kept: {', '.join(kept)} (move one away to have it made again)")
     for name, error in errors.items():
         print(f"{name} could not be made:\n{error}")
     if not (written or kept or errors):
