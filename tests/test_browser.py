@@ -191,9 +191,9 @@ def test_everything_is_reached_by_keyboard_and_shows_where_it_is(page, screen, v
 def test_the_menu_of_a_phone_opens_and_closes_by_keyboard(visit, address):
     page = visit(f"{address}book/04-focal-loss.html", viewport=NARROW)
     page.locator(".primary-toggle").first.press("Enter")
-    page.locator("dialog a", has_text="The verdict").wait_for()
+    page.locator("dialog a", has_text="11. The verdict").wait_for()
     page.keyboard.press("Escape")
-    page.locator("dialog a", has_text="The verdict").wait_for(state="hidden")
+    page.locator("dialog a", has_text="11. The verdict").wait_for(state="hidden")
 
 
 def test_a_term_says_what_it_means_to_mouse_keyboard_and_finger(visit, address):
