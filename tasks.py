@@ -114,8 +114,7 @@ def serve(port="8000"):
 
 def lab():
     install()
-    if not (ROOT / "course" / "exercises").exists():
-        student()
+    student()
     print("opening JupyterLab: chapters in book, exercises in course/exercises (Ctrl+C twice stops)", flush=True)
     call("-m", "jupyterlab", "--ip=127.0.0.1", "--ServerApp.default_url=/lab/tree/book/01-imbalance.ipynb")
 
@@ -219,6 +218,8 @@ def main(arguments):
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            fail("%s cannot be written: make its folder writable, or work in a copy of the project" % error.filename)
         if error.errno != errno.ENOSPC:
             raise
         fail("the disk is full: make room and try again")

@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -257,9 +258,17 @@ def bootstrap_interval(values, confidence=0.95, draws=10_000, seed=0):
     return tuple(np.quantile(means, [tail, 1 - tail]).tolist())
 
 
+@contextmanager
 def _workers():
+    """The pool. On an error, or Ctrl+C, the runs under way end too: a record is saved whole or not at all."""
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(_at_a_time(), mp_context=spawn, initializer=_end_with_the_command)
+    with ProcessPoolExecutor(_at_a_time(), mp_context=spawn, initializer=_end_with_the_command) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
 
 
 def _end_with_the_command():

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import threading
 import time
 from pathlib import Path
 
@@ -46,6 +47,26 @@ class Nasty:
         raise ValueError("no words for it")
 
 
+class Silly(list):
+    def __array__(self, *arguments, **options):
+        raise KeyError("no numbers")
+
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError("no words for it")
+
+
+def fail(error):
+    def function(*arguments):
+        raise error
+
+    return function
+
+
 def loop(*arguments):
     while True:
         pass
@@ -68,7 +89,7 @@ ANYTHING = {
     "nothing": (None, "without brackets; this is None"),
     "a number": (3, "without brackets; this is 3"),
     "a text": ("focal loss", "without brackets; this is 'focal loss'"),
-    "its own result": (np.ones(5), "without brackets; this is [1., 1., 1., 1., 1.]"),
+    "its own result": (np.ones(5), "without brackets; this is [1, 1, 1, 1, 1]"),
     "a stub": (lambda *arguments: ..., "it returns nothing: write its body"),
     "returns None": (lambda *arguments: None, "it returns nothing: write its body"),
     "a constant": (lambda *arguments: 3.0, "the result has shape (); right is (5,)"),
@@ -76,14 +97,19 @@ ANYTHING = {
     "returns a text": (lambda *arguments: "3", "it gives '3', and numbers are wanted"),
     "a ragged list": (lambda *arguments: [1, [2, 3]], "it gives [1, [2, 3]], and numbers are wanted"),
     "NaN": (lambda p, *arguments: p * np.nan, "there is a NaN in the result"),
-    "other numbers": (lambda p, *arguments: p, "it gives [0.02 , 0.3  , 0.5  , 0.9  , 0.999]; right is [9.78006e-01,"),
+    "other numbers": (lambda p, *arguments: p, "it gives [0.02, 0.3, 0.5, 0.9, 0.999]; right is [0.978006,"),
     "an object": (lambda *arguments: Nasty(), "it gives <Nasty instance"),
-    "a tensor with a graph": (lambda p, *arguments: torch.tensor(p).requires_grad_(), "right is [9.78006e-01,"),
+    "a tensor with a graph": (lambda p, *arguments: torch.tensor(p).requires_grad_(), "right is [0.978006,"),
     "an error": (lambda *arguments: 1 / 0, "it stops with ZeroDivisionError: division by zero"),
     "other arguments": (lambda: 3, "it stops with TypeError"),
     "leaves": (leave, "it stops with SystemExit"),
     "digs": (dig, "it stops with RecursionError"),
-    "writes into its arguments": (spoil, "it gives [0., 0., 0., 0., 0.]; right is [9.78006e-01,"),
+    "writes into its arguments": (spoil, "it gives [0, 0, 0, 0, 0]; right is [0.978006,"),
+    "an object that fails at everything": (lambda *arguments: Silly(), "it gives [], and numbers are wanted"),
+    "an error that fails at everything": (fail(Mute()), "it stops with Mute: a Mute"),
+    "an error of many lines": (fail(ValueError("one\ntwo")), "it stops with ValueError: one two"),
+    "torch's long error": (lambda *arguments: torch.ones(2).sum("no", "such"), "it stops with TypeError: sum()"),
+    "far too many numbers": (lambda p, *arguments: np.ones((500, 500)), "has shape (500, 500); right is (5,)"),
     "a class": (dict, "it stops with TypeError"),
     "another check": (checks.shrinks, "it stops with TypeError"),
 }
@@ -100,10 +126,10 @@ def test_whatever_a_learner_passes_a_check_says_one_sentence(given):
 @pytest.mark.parametrize(
     "given, sentence",
     [
-        (..., "put your answer, a value, in place of Ellipsis"),
+        (..., "there is no answer yet: write answer = and your value"),
         (None, "put your answer, a value, in place of None"),
         (len, "put your answer, a value, in place of a function"),
-        (5, "5. is not it: a hint may help"),
+        (5, "5 is not it: a hint may help"),
         ("133", "'133' is not it: a hint may help"),
         ([133.3], "[133.3] is not it: a hint may help"),
         (float("nan"), "nan is not it: a hint may help"),
@@ -160,3 +186,38 @@ def test_no_check_hides_another():
     chapters = [importlib.import_module(f"focalbook.checks.{path.stem}") for path in CHAPTERS]
     names = [name for chapter in chapters for name in chapter.__all__]
     assert sorted(names) == sorted(ALL) and len(set(names)) == len(names)
+
+
+def test_of_many_numbers_the_worst_is_named_and_of_several_results_the_part():
+    tables = Check(lambda n: (np.eye(n), np.ones(n)), ((3,),))
+    with pytest.raises(NotYet, match=r"in part 1 at place \(2, 0\) it gives 7; right is 0$"):
+        tables(lambda n: (np.eye(n) + 7 * np.eye(n, k=-2), np.ones(n)))
+    with pytest.raises(NotYet, match=r"in part 2 the result has shape \(2,\); right is \(3,\)"):
+        tables(lambda n: (np.eye(n), np.ones(2)))
+    with pytest.raises(NotYet, match="it gives"):
+        tables(lambda n: np.eye(n))
+
+
+def test_two_numbers_may_come_as_an_array():
+    pair = Check(lambda: (1.0, 2.0))
+    pair(np.array([1.0, 2.0]))
+    pair(torch.tensor([1.0, 2.0]))
+
+
+def test_an_interrupt_stops_the_answer_too(monkeypatch):
+    ended = threading.Event()
+
+    def answer():
+        try:
+            loop()
+        finally:
+            ended.set()
+
+    def interrupt(thread, seconds):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        within_time(answer)
+    assert ended.wait(60)

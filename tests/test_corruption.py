@@ -1,7 +1,7 @@
 """The corruption harness: every kind of corruption, planted in a copy of the real book, is caught by name.
 
 ``KINDS`` says of each kind where it is planted, which check must catch it and what the check must say. The checks are
-those that the book itself is held to: of the notebook files (``notebook_faults``), of the numbers in prose, of the
+those that the book itself is held to: of the notebook files (``tools/faults.py``), of the numbers in prose, of the
 records, the stamps of verification and the stored pictures, and, where nothing else can know, the cells run again. A
 kind that only running catches is planted in a copy of its own; all copies are run at once, as ``make verify`` does.
 """
@@ -10,7 +10,6 @@ import base64
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from io import BytesIO
 from itertools import zip_longest
@@ -18,18 +17,21 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+import explorers
 import numpy as np
 import pytest
 import test_explorers
 import test_records
 import test_tools
 import test_typed_numbers as typed_numbers
-from notebook_faults import (
+import verify
+from faults import (
     FIGURE,
     RECORD,
     RECORD_NAME,
     code_cells,
     contents_faults,
+    exercise_faults,
     faults,
     frame_faults,
     link_faults,
@@ -43,12 +45,9 @@ from test_typed_numbers import replace, say
 from focalbook import records as recorded
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import explorers  # noqa: E402
-import verify  # noqa: E402
 
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "book").glob("*.ipynb"))}
+NOTEBOOKS |= {f"exercises {path.parent.name[:2]}": path for path in sorted((ROOT / "book").glob("exercises/*/*.ipynb"))}
 QUICK = "04"  # printed text, tables, a figure and bound numbers, and its cells take a second
 EVIDENCE, MEASURED = "13", "17"  # they read records and measurements; a figure of the first has pixels
 CHAPTER, LIST, STAMPS, TOC = "book/04-focal-loss", "tests/typed-numbers.txt", "book/verified.json", "_toc.yml"
@@ -63,6 +62,10 @@ DRAWN = "book/_static/explorers/detector"
 
 def files(folder, path):
     return faults(read(path))
+
+
+def exercises(folder, path):
+    return exercise_faults(read(path))
 
 
 def stored(folder, path):
@@ -465,11 +468,40 @@ PRINTED, NUMBER, PICTURE = (f"mismatch '{key}'" for key in ("stdout", RECORD, FI
 UNVERIFIED, EDITED, AGAIN = "{'04-focal-loss': '", "is broken or was edited by hand", "make evidence makes these again"
 NO_LINK, UNLISTED, LAYOUT = "link to no page", "outside link that links.txt lacks", "not stored as make run writes it"
 STRIPPED = dict(execution_count=None, outputs=[])
+EXERCISES, EXERCISE = "exercises 04", "book/exercises/04-focal-loss/exercises-04"
 PNG, SCRIPT = {"image/png": "iVBORw0KGgo="}, "<script>alert(1)</script>"
 THREAD = "https://github.com/kornia/kornia/issues/2371"
 AS_RESULT = dict(output_type="execute_result", execution_count=2)
 
+
+def both(*plants):
+    def plant(notebook):
+        for each in plants:
+            each(notebook)
+
+    return plant
+
+
 KINDS = {
+    # what nbval lets through, under make verify
+    "wrong output under an ignoring comment, verified": Kind(
+        computed_again, MARKER, both(printed("sum: 1059", "sum: 1060"), write_first("# NBVAL_IGNORE_OUTPUT"))
+    ),
+    "wrong output under an ignoring tag, verified": Kind(
+        computed_again, TAG, both(printed("sum: 1059", "sum: 1060"), put(metadata, tags=["nbval-ignore-output"]))
+    ),
+    "text before a carriage return, verified": Kind(
+        computed_again, HIDES, printed("sum: 1059", "sum: 1060\rsum: 1059")
+    ),
+    "PNG beside a figure, verified": Kind(computed_again, NOT_COMPARED, put(data_of_figure, PNG)),
+    # pages of exercises
+    "comment that ignores a check": Kind(exercises, MARKER, write_first("# NBVAL_IGNORE_OUTPUT"), EXERCISES),
+    "tag that ignores a check": Kind(exercises, TAG, put(metadata, tags=["nbval-ignore-output"]), EXERCISES),
+    "hidden output of a check": Kind(exercises, TAG, put(metadata, jupyter={"outputs_hidden": True}), EXERCISES),
+    "stripped check": Kind(exercises, NEVER_RUN, put(first, STRIPPED), EXERCISES),
+    "check that says nothing": Kind(exercises, "printed text is missing", put(first, outputs=[]), EXERCISES),
+    "solution without its mark": Kind(exercises, TAG, typed("### BEGIN SOLUTION\n", ""), EXERCISES),
+    "fold of another name": Kind(exercises, HTML, replace("<summary>Hint 1<", "<summary>Open me<"), EXERCISES),
     # cells and their counts
     "everything stripped": Kind(files, NEVER_RUN, strip),
     "one cell stripped": Kind(files, NEVER_RUN, put(first, STRIPPED)),
@@ -604,7 +636,9 @@ KINDS = {
     "file in another layout": Kind(stored, LAYOUT, in_file(f"{CHAPTER}.ipynb", compact)),
     "deleted chapter": Kind(contents, f"there is no notebook {CHAPTER}", delete(f"{CHAPTER}.ipynb")),
     "chapter deleted from the contents": Kind(
-        contents, f"not in the contents: {CHAPTER}", in_file(TOC, to(f"      - file: {CHAPTER}\n", ""))
+        contents,
+        f"not in the contents: {CHAPTER}",
+        in_file(TOC, to(f"      - file: {CHAPTER}\n        sections:\n          - file: {EXERCISE}\n", "")),
     ),
     "chapters in another order": Kind(contents, "in another order", in_file(TOC, chapters_exchanged)),
     "two figures of one name": Kind(
@@ -673,7 +707,7 @@ def copied(folder, *parts):
     return folder
 
 
-PAGES = [f"book/{path.name}" for path in (ROOT / "book").iterdir() if path.is_file()]
+PAGES = ["book/exercises", *(f"book/{path.name}" for path in (ROOT / "book").iterdir() if path.is_file())]
 PARTS = {
     records: ["book/records", "book/measured"],
     pictures: ["book/_static"],
@@ -739,11 +773,11 @@ def test_a_copy_without_corruption_holds(name, computed):
 def test_a_corruption_is_caught_where_it_was_planted_when_the_cells_are_run(name, computed):
     kind, (path, differences) = COMPUTED[name], computed[name]
     assert differences, "nothing was found"
-    place, difference = next(iter(differences.items()))
-    assert kind.named in difference
+    place, difference = next(((place, said) for place, said in differences.items() if kind.named in said), (None, None))
+    assert place, differences
     cells = enumerate(zip_longest(code_cells(read(path)), code_cells(read(NOTEBOOKS[kind.chapter]))))
     changed = [f"Cell {number}" for number, (now, before) in cells if now != before]
-    assert changed[:1] == [place] or hasattr(kind.plant, "in_folder")
+    assert changed[:1] == [place] or hasattr(kind.plant, "in_folder") or place == "the file"
 
 
 def test_there_are_enough_kinds_and_each_is_named():

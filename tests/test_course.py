@@ -79,7 +79,7 @@ def course(tmp_path_factory):
 
 
 def run(root, *command):
-    return subprocess.run([sys.executable, *command], cwd=root, env=ENVIRONMENT, capture_output=True, text=True)
+    return subprocess.run([sys.executable, *command], cwd=root, env=ENVIRONMENT, capture_output=True, encoding="utf-8")
 
 
 def released(course, name):
@@ -169,7 +169,7 @@ def test_submissions_are_graded_end_to_end_those_that_hang_crash_or_were_edited_
         folder = course / "course" / "submitted" / who / GRADED
         folder.mkdir(parents=True)
         nbformat.write(notebook, folder / released(course, GRADED).name)
-    graded = run(course, "-m", "nbgrader", "autograde", GRADED, "--ExecutePreprocessor.timeout=20")
+    graded = run(course, "-m", "nbgrader", "autograde", GRADED, "--ExecutePreprocessor.timeout=40")
     assert graded.returncode != 0 and f"error processing assignment '{GRADED}' for student 'crashes'" in graded.stderr
     exported = run(course, "-m", "nbgrader", "export", "--to", "grades.csv")
     assert exported.returncode == 0, exported.stderr

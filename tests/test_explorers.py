@@ -4,7 +4,6 @@ import base64
 import gzip
 import json
 import re
-import sys
 from io import BytesIO
 from math import ceil
 
@@ -14,6 +13,7 @@ import torch
 
 pytest.importorskip("matplotlib").use("Agg")
 
+import explorers  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 from contrast import contrast  # noqa: E402
 from pages import ROOT, listen  # noqa: E402
@@ -23,10 +23,6 @@ from focalbook.imbalance import GROUPS, group_of, loss_and_gradient, shares  # n
 from focalbook.losses import cross_entropy, focal_loss  # noqa: E402
 from focalbook.scenes import TEST, render  # noqa: E402
 from focalbook.training import LOSSES  # noqa: E402
-
-sys.path.insert(0, str(ROOT / "tools"))
-
-import explorers  # noqa: E402
 
 FOLDER = ROOT / "book" / "_static" / "explorers"
 NAMES = tuple(explorers.PICTURES)

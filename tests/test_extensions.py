@@ -1,14 +1,9 @@
 """The extensions that the site is built with, where a test of the built site would come late."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from docutils import nodes
 
 pytest.importorskip("sphinx")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book" / "_ext"))
-
 import chapter_line  # noqa: E402
 import exercises  # noqa: E402
 import maths  # noqa: E402

@@ -125,3 +125,11 @@ def test_the_served_site_listens_on_this_machine_alone(monkeypatch):
     )
     tasks.main(["serve", "0"])
     assert [host for host, port in addresses] == ["127.0.0.1"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(fresh, monkeypatch):
+    def refuse():
+        raise OSError(errno.EROFS, "Read-only file system", "/book/.venv")
+
+    monkeypatch.setitem(tasks.COMMANDS, "book", refuse)
+    assert "/book/.venv cannot be written: make its folder writable" in message(tasks.main, ["book"])

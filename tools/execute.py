@@ -26,7 +26,6 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-KEPT = ("mystnb", "nbgrader", "tags")  # captions; what is an exercise, and its solution
 
 
 def execute(path):
@@ -75,8 +74,10 @@ def executed(notebook, folder):
         return None, f"the kernel died {where}: is there enough memory? run it again"
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        # JupyterLab leaves marks of its own (collapsed, scrolled, ...).
-        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in KEPT if key in cell.metadata})
+        # JupyterLab leaves marks of its own (collapsed, scrolled, ...). Figures keep their captions, exercises what is
+        # a solution and what a check.
+        kept = ("mystnb", "nbgrader", "tags") if "nbgrader" in cell.metadata else ("mystnb",)
+        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in kept if key in cell.metadata})
     for number, cell in enumerate(started, start=1):
         for output in cell.outputs:
             if output.get("name") == "stderr":

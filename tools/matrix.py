@@ -9,6 +9,7 @@ status is 1. A setting that this machine cannot offer is skipped with a line tha
 """
 
 import json
+import locale
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENVS = ROOT / "_build" / "matrix"
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
 PINNED = ("requirements.txt", "constraints.txt")
-AS_IN_RUN = {"FOCALBOOK_QUIET": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # as tasks.py's run sets them
+AS_IN_RUN = {"FOCALBOOK_QUIET": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 GPU = {key: value for key, value in os.environ.items() if key == "CUDA_VISIBLE_DEVICES"}
 
 
@@ -36,11 +37,13 @@ class Setting:
     environment: dict = field(default_factory=dict)
     cpu: str = "DEFAULT"
     python: str = ""
+    cuda: bool = False
 
 
 SETTINGS = (
-    Setting("Turkish, Kathmandu", {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "TZ": "Asia/Kathmandu"}),
-    Setting("POSIX, Honolulu", {"LC_ALL": "C", "LANG": "C", "TZ": "Pacific/Honolulu"}),
+    Setting("locale C", {"LC_ALL": "C", "LANG": "C"}),
+    Setting("Turkish", {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"}),
+    Setting("Kathmandu", {"TZ": "Asia/Kathmandu"}),
     # Passive: on busy cores, threads that spin while they wait take many times as long.
     Setting("2 threads", {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}),
     Setting("CPU default", {"ATEN_CPU_CAPABILITY": "default"}),
@@ -49,21 +52,35 @@ SETTINGS = (
     Setting("Python 3.11", python="3.11"),
     Setting("Python 3.12", python="3.12"),
     Setting("Python 3.13", python="3.13"),
+    Setting("GPU", {"CUDA_VISIBLE_DEVICES": "0"} | GPU, cuda=True),
 )
-if torch.cuda.is_available():
-    SETTINGS += (Setting("GPU visible", {"CUDA_VISIBLE_DEVICES": "0"} | GPU),)
+ON_THE_CPU, ON_THE_GPU = b'device=\\"cpu\\"', b'device=\\"cuda\\"'  # as live chapters say it, in a notebook's file
 
 
 class Skip(Exception):
     """What this machine lacks for a setting."""
 
 
-def python_for(setting):
-    """The Python that executes a setting: this one, or that of a virtual environment made for its version."""
+def require(setting):
+    """Raise ``Skip`` where this machine has not got what a setting takes."""
+    before = locale.setlocale(locale.LC_ALL)
+    name = setting.environment.get("LC_ALL", "C")
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+    except locale.Error:
+        raise Skip(f"there is no locale {name} here") from None
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
     levels = ("DEFAULT", "AVX2", "AVX512")
     has = torch.backends.cpu.get_cpu_capability()
     if setting.cpu != "DEFAULT" and (has not in levels or levels.index(has) < levels.index(setting.cpu)):
         raise Skip(f"this CPU has {has} at most")
+    if setting.cuda and not torch.cuda.is_available():
+        raise Skip("there is no GPU here")
+
+
+def python_for(setting):
+    """The Python that executes a setting: this one, or that of a virtual environment made for its version."""
     if not setting.python:
         return sys.executable
     folder = VENVS / setting.python
@@ -104,6 +121,7 @@ def copy(root, to):
 
 def check(root, setting, prefixes):
     """Execute the notebooks of a copy; returns how many, and a line for each that differs."""
+    require(setting)
     python = python_for(setting)
     with tempfile.TemporaryDirectory(prefix="a book é ") as folder:
         project, home = Path(folder, "project"), Path(folder, "home")
@@ -113,13 +131,17 @@ def check(root, setting, prefixes):
         environment = os.environ | AS_IN_RUN | someone | {"PYTHONPATH": str(project)} | setting.environment
         require_copy(python, project, environment)
         before = {path: path.read_bytes() for path in sorted(project.rglob("*.ipynb"))}
+        if setting.cuda:
+            for path, content in before.items():
+                path.write_bytes(content.replace(ON_THE_CPU, ON_THE_GPU))
         command = [python, "tools/execute.py", *prefixes]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, encoding="utf-8")
         executed = [line for line in done.stdout.splitlines() if ".ipynb: " in line]
         bad = [line for line in executed if not line.endswith((": unchanged", ": stored new outputs"))]
         for path, content in before.items():
-            if path.read_bytes() != content:
-                bad.append(f"{path.relative_to(project)}: {difference(content, path.read_bytes())}")
+            after = path.read_bytes().replace(ON_THE_GPU, ON_THE_CPU)
+            if after != content:
+                bad.append(f"{path.relative_to(project)}: {difference(content, after)}")
         if done.returncode and not bad:
             bad = [line for line in (done.stdout + done.stderr).splitlines() if line][-1:]
         return len(executed), bad

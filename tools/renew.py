@@ -23,7 +23,6 @@ HEADER = (
     "# What a tested installation brought beside requirements.txt; "
     "torch is left to find its own needs on each platform.\n"
 )
-LATER = ("jupyterlab",)  # what a command adds when it is first used
 NEVER = {"focalbook", "pip", "setuptools", "wheel"}
 TEST = ("--nbval", "--nbval-current-env", "--doctest-modules", "-n", "2", "--dist", "loadfile")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -64,7 +63,7 @@ def reachable(needs, roots):
 def constraints(installed, direct):
     """The text of constraints.txt: all that is installed but the direct ones and what only torch needs."""
     needs = graph(installed)
-    others = reachable(needs, {*direct, *LATER} - {"torch"})
+    others = reachable(needs, set(direct) - {"torch"})
     left_out = NEVER | set(direct) | (reachable(needs, ["torch"]) - others)
     named = [(entry["metadata"]["name"], entry["metadata"]["version"]) for entry in installed]
     lines = [f"{name}=={version.split('+')[0]}" for name, version in named if normal(name) not in left_out]
@@ -87,7 +86,7 @@ def install():
     lines = REQUIREMENTS.read_text("utf-8").splitlines(keepends=True)
     free.write_text("".join(line for line in lines if not line.startswith("-c")), "utf-8")
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check"]
-    if subprocess.call([*pip, "install", "--quiet", "-r", str(free), *LATER], cwd=ROOT):
+    if subprocess.call([*pip, "install", "--quiet", "-r", str(free)], cwd=ROOT):
         sys.exit("the installation failed, see above: is there a network, and room on the disk? constraints.txt stays")
     inspected = subprocess.run([*pip, "inspect", "--local"], stdout=subprocess.PIPE, check=True).stdout
     return json.loads(inspected)["installed"]

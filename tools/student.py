@@ -13,6 +13,8 @@ from pathlib import Path
 from nbgrader.apps import NbGraderAPI
 from traitlets.config import PyFileConfigLoader
 
+from focalbook.records import cure
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path("book", "exercises")
 
@@ -25,7 +27,7 @@ def write(root, prefixes):
     api.coursedir.root = str(root)
     written, kept, errors = [], [], {}
     for folder in sorted(path for path in (root / SOURCE).iterdir() if path.name.startswith(tuple(prefixes))):
-        if Path(api.coursedir.format_path(api.coursedir.release_directory, ".", folder.name)).exists():
+        if any(Path(api.coursedir.format_path(api.coursedir.release_directory, ".", folder.name)).glob("*.ipynb")):
             kept.append(folder.name)
             continue
         done = api.generate_assignment(folder.name, create=True)
@@ -37,8 +39,11 @@ def write(root, prefixes):
 
 
 def main(prefixes):
-    (ROOT / "course").mkdir(exist_ok=True)
-    written, kept, errors = write(ROOT, prefixes or [""])
+    try:
+        (ROOT / "course").mkdir(exist_ok=True)
+        written, kept, errors = write(ROOT, prefixes or [""])
+    except OSError as error:
+        sys.exit(f"nothing written: {cure(error)}")
     if written:
         print(f"written without solutions to course/exercises: {', '.join(written)}")
     if kept:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy
 import torch
 from execute import SECONDS, chosen
+from faults import exercise_faults, faults, read
 
 from focalbook.records import cure, write
 
@@ -50,7 +51,10 @@ def number(path):
 
 
 def code_cells(path):
-    return [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+    try:
+        return [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    except ValueError:
+        sys.exit(f"{path.name} is not a notebook: restore it, git checkout has it")
 
 
 def count(path):
@@ -83,6 +87,9 @@ def run(paths):
         order = [cell["execution_count"] for cell in code_cells(path)]
         if order != list(range(1, len(mine) + 1)):  # a cell without outputs and count would pass unseen
             bad["the notebook"] = f"{len(mine)} cells were run, and those stored had been run in the order {order}"
+        named = exercise_faults(read(path)) if path.stem.startswith("exercises-") else faults(read(path))
+        if named:  # what nbval lets through
+            bad["the file"] = "\n".join(named)
         found[path.stem] = sum(float(case.get("time")) for case in mine), bad
     return found
 
@@ -101,7 +108,8 @@ def main(prefixes):
     stamped()  # says at once that they are broken, not after the run
     before, results = {path: fingerprint(path) for path in paths}, run(paths)
     stamps = stamped()
-    print(f"{'notebook':<28}{'cells':>6}{'outputs':>9}{'pictures':>10}{'seconds':>9}   {setting['device']}")
+    print("{date}, {device}, Python {python}, torch {torch}, NumPy {numpy}".format(**setting))
+    print(f"{'notebook':<28}{'cells':>6}{'outputs':>9}{'pictures':>10}{'seconds':>9}")
     rows = []
     for path, (seconds, bad) in zip(paths, results.values()):
         rows.append(dict(notebook=path.stem, **count(path), seconds=round(seconds, 1), differences=bad, **setting))

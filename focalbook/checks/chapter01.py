@@ -17,6 +17,7 @@ background_per_foreground = Check(
     mistakes={
         "that counts all anchors, and the four are among them: divide the background alone": lambda: 1000 / 4,
         "ignored anchors are no background: they take no part": lambda: (1000 - 4) / 4,
+        "that is the background alone: divide it by the foreground": lambda: 980,
         "that is a share of all anchors: divide by the foreground alone": lambda: (1000 - 4 - 16) / 1000,
         "that is the accuracy of always saying no: divide by the foreground alone": lambda: 980 / (980 + 4),
         "the other way round: how many background anchors for each foreground anchor": lambda: 4 / 980,
@@ -34,7 +35,12 @@ grid_ratio = Check(
     cases=((96, (4, 8, 16), 9, 10), (192, (4, 8, 16), 9, 10), (100, (8, 16, 32), 6, 3), (64, (8,), 1, 4)),
     mistakes={
         "places fill an area: square the number along a side": lambda *grid: predicted(*grid, power=1),
-        "a begun stride has a place of its own: round up": lambda *grid: predicted(*grid, rounded=math.floor),
+        "a stride cut off by the edge counts as a whole one: round up": lambda *grid: predicted(
+            *grid, rounded=math.floor
+        ),
+        "where the last stride ends at the edge no other one follows: round up in place of adding 1": lambda *grid: (
+            predicted(*grid, rounded=lambda strides: math.floor(strides) + 1)
+        ),
         "you count the finest level alone: add up the levels": lambda size, strides, *rest: predicted(
             size, strides[:1], *rest
         ),
@@ -62,6 +68,11 @@ def recall_over_all(scores, labels):
     return judge(scores, labels)[0], found / (labels != IGNORED).sum().item()
 
 
+def percent(results):
+    """Shares as percentages; what is above 1 is no share."""
+    return tuple(100 * value if value <= 1 else value for value in results)
+
+
 def tie_is_yes(scores, labels):
     return judge(torch.where(scores == 0.5, 1.0, scores), labels)
 
@@ -85,6 +96,7 @@ accuracy_and_recall = Check(
         "recall divides by the foreground alone, not by all anchors": recall_over_all,
         "the order: accuracy first, then recall": lambda scores, labels: judge(scores, labels)[::-1],
         "a score of exactly 0.5 says no: an object is called above it": tie_is_yes,
+        "those are percentages: a share lies between 0 and 1": lambda *given: percent(judge(*given)),
     },
 )
 
@@ -135,6 +147,7 @@ scene_survey = Check(
         "you look at the first object of a scene alone: an anchor may touch another one": lambda settings: survey(
             settings, objects=slice(1)
         ),
+        "the last two are percentages: a share lies between 0 and 1": lambda settings: percent(survey(settings)),
         "you lay one grid of 96 pixels over images of every size": lambda settings: survey(settings, size=96),
     },
 )

@@ -71,12 +71,27 @@ def by_all(logits, targets):
     return losses.sigmoid_focal_loss(logits, targets, reduction="mean")
 
 
+def image_by_image(logits, targets):
+    return torch.stack([by_positives(*image) for image in zip(logits, targets)]).mean()
+
+
 def total(logits, targets):
     return losses.sigmoid_focal_loss(logits, targets, reduction="sum")
 
 
 def by_none(logits, targets):
     return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / (targets == 1).sum()
+
+
+def weighted(alpha, scale=1.0):
+    """The right loss, but for the class weight."""
+    return lambda logits, targets: (
+        scale * losses.sigmoid_focal_loss(logits, targets, alpha, reduction="sum") / max(1, (targets == 1).sum().item())
+    )
+
+
+def clipped(logits, targets):
+    return by_positives(torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7).logit(), targets)
 
 
 def naive(logits, targets):
@@ -96,6 +111,11 @@ detection_loss = Check(
         "a sum that grows with the number of objects: divide it by the positives": total,
         "an image without objects divides by zero: divide by at least 1": by_none,
         "large logits overflow: a sigmoid that rounds to 0 has no logarithm, so work on the logits": naive,
+        "you clip p: beyond the clip a worse logit costs no more, so work on the logits": clipped,
+        "you divide image by image: count the positives over the whole batch": image_by_image,
+        "alpha is on the wrong class: 0.25 weights the positives, 0.75 the negatives": weighted(0.75),
+        "one alpha on both classes: the weight of the negatives is 1 - alpha": weighted(-1, 0.25),
+        "alpha is missing: 0.25 weights the positives, 0.75 the negatives": weighted(-1),
     },
 )
 

@@ -84,6 +84,9 @@ focal_slope = Check(
         ).abs(),
         "the sign: the slope points uphill, and for y = 1 the loss falls as x grows": lambda *given: -slope(*given),
         "one alpha on both classes: the background's weight is 1 - alpha": one_alpha,
+        "alpha is on the wrong class: it weights y = 1, and 1 - alpha weights y = 0": lambda x, y, alpha, gamma: slope(
+            x, y, 1 - alpha, gamma
+        ),
         "for y = 0, p_t is the sigmoid of -x, and the sign y' is -1": as_positives,
     },
 )

@@ -23,6 +23,7 @@ deltas_by_hand = Check(
     mistakes={
         "the logarithm is missing: the last two are ln(w / w_a) and ln(h / h_a)": lambda: rows(0.75, 0, 2, 1),
         "that is the relative change of the sides: take the logarithm of their ratio": lambda: rows(0.75, 0, 1, 0),
+        "that is the decimal logarithm: the last two are natural ones": lambda: rows(0.75, 0, math.log10(2), 0),
         "the shift is in pixels: divide it by the anchor's side": lambda: rows(12, 0, math.log(2), 0),
         "the shift is that of the corner: take the centers": lambda: rows(0.25, 0, math.log(2), 0),
         "you divide the shift by the object's side: divide it by the anchor's": lambda: rows(
@@ -142,6 +143,15 @@ def cut_both_ways(deltas, anchors):
     return from_center(center + shift * size, size * torch.exp(log.clamp(min=-math.log(1000 / 16))))
 
 
+def cut_in_pixels(deltas, anchors):
+    center, size, shift, _ = parts(deltas, anchors)
+    return from_center(center + shift * size, (size * torch.exp(deltas[:, 2:])).clamp(max=1000))
+
+
+def cut_shifts_too(deltas, anchors):
+    return boxes.decode(deltas.clamp(max=math.log(1000 / 16)), anchors)
+
+
 def center_and_size(deltas, anchors):
     center, size, shift, log = parts(deltas, anchors)
     return torch.cat([center + shift * size, size * torch.exp(log)], dim=1)
@@ -159,6 +169,7 @@ decoded_boxes = Check(
     cases=(
         (DELTAS, rows([10, 10, 20, 20], [10, 10, 20, 20], [0, 5, 8, 30])),
         (rows([0, 0, 20, 0], [0.1, 0.1, 0, 1000], [0, 0, -9, 0.2]), rows([0, 0, 16, 16]).repeat(3, 1)),
+        (rows([6, -7, 9, -1], [-5, 5, 1, 9]), rows([0, 0, 8, 30], [0, 0, 40, 4])),
     ),
     mistakes={
         "a wild dw makes a box without end: cut dw and dh at ln(1000/16) before the exponential": not_cut,
@@ -167,6 +178,8 @@ decoded_boxes = Check(
         "dx and dy are in anchor sizes, not in pixels: multiply them by w_a and h_a": in_pixels,
         "the shift starts at the anchor's center, not at its corner": from_corner,
         "cut large dw and dh only: a small box does no harm": cut_both_ways,
+        "1000/16 is a factor, not a size in pixels": cut_in_pixels,
+        "cut dw and dh only: a shift is no logarithm": cut_shifts_too,
         "that is center and size: return the corners x1, y1, x2, y2": center_and_size,
         "from the center it is half a side to each edge: your boxes are twice as large": whole_sides,
     },
@@ -222,6 +235,18 @@ def one_best(overlap, real):
     return (chosen > 0) & (overlap > 0)
 
 
+def only_without_half(overlap, real):
+    return best_anchors(overlap, real) & (overlap.amax(dim=1, keepdim=True) < 0.5)
+
+
+def first_wins(overlap, claims):
+    return (claims * torch.arange(len(claims), 0, -1)[:, None]).argmax(dim=0)
+
+
+def last_wins(overlap, claims):
+    return (claims * torch.arange(1, len(claims) + 1)[:, None]).argmax(dim=0)
+
+
 def padding_too(anchors, objects, labels):
     claims = any_best(boxes.iou(objects, anchors), True).any(dim=0)
     return torch.where(claims, labels.clamp(min=0).amax(), no_claim(anchors, objects, labels))
@@ -241,6 +266,7 @@ matched_labels = Check(
         (SHARED, rows([2, 2, 8, 8], [0, 0, 8, 5]), torch.tensor([0, 2])),
         (SHARED, rows([0, 0, 8, 5], [2, 2, 8, 8]), torch.tensor([2, 0])),
         (rows(SQUARE, [0, 0, 10, 9]), rows([0, 0, 10, 4], [0, 0, 10, 10]), torch.tensor([0, 1])),
+        (rows(SQUARE, [0, 0, 10, 14]), rows([0, 0, 10, 13], [0, 0, 10, 6]), torch.tensor([2, 1])),
         (STEPS, rows([80, 80, 90, 90]), torch.tensor([0])),
         (STEPS, rows(NONE, NONE), torch.tensor([-1, -1])),
     ),
@@ -259,8 +285,12 @@ matched_labels = Check(
         "padding rows claim every anchor that touches nothing: only real objects may claim": padding_too,
         "an object with IoU 0 everywhere claims all anchors: a claim needs an IoU above 0": claiming(any_best),
         "several anchors tie for the best: the object claims all of them, not the first": claiming(one_best),
-        "two objects claim one anchor: it goes to the one that overlaps it more": claiming(
-            best_anchors, lambda overlap, claims: (claims * torch.arange(1, len(claims) + 1)[:, None]).argmax(dim=0)
+        "every object claims its best anchors, also one that has an anchor at .5": claiming(only_without_half),
+        "two objects claim one anchor: it goes to the one that overlaps it more, not to the last": claiming(
+            best_anchors, last_wins
+        ),
+        "two objects claim one anchor: it goes to the one that overlaps it more, not to the first": claiming(
+            best_anchors, first_wins
         ),
         "a claimed anchor answers for its claimant, even where another object overlaps it more": claiming(
             best_anchors, lambda overlap, claims: overlap.argmax(dim=0)

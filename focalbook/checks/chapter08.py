@@ -128,33 +128,41 @@ def classification(logits, labels):
     return class_losses(logits, Matches(labels, None), 0.25, 2.0)
 
 
-def box_errors(deltas, wanted):
-    return F.smooth_l1_loss(deltas, wanted, beta=0.1, reduction="none")
+def cross_entropy(logits, labels):
+    targets = (labels[..., None] == torch.arange(logits.shape[-1])).double()
+    errors = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return errors * (labels != IGNORED)[..., None]
 
 
-def sums_over(counted, ignored=IGNORED, boxes=lambda labels: labels >= 0):
-    """Both losses, divided by what ``counted`` makes of the labels."""
+def foreground(labels):
+    return labels >= 0
+
+
+def positives(labels):
+    return foreground(labels).sum().clamp(min=1)
+
+
+def sums_over(counted=positives, replaced=None, boxes=foreground, beta=0.1, classes=classification):
+    """Both losses, divided by what ``counted`` makes of the labels; ``replaced`` maps labels to wrong ones."""
 
     def losses_of(logits, deltas, labels, wanted):
-        labels_used = torch.where(labels == IGNORED, ignored, labels)
-        errors = box_errors(deltas, wanted) * boxes(labels)[..., None]
-        return classification(logits, labels_used).sum() / counted(labels), errors.sum() / counted(labels)
+        seen = labels.clone()
+        for label, other in (replaced or {}).items():
+            seen[labels == label] = other
+        errors = F.smooth_l1_loss(deltas, wanted, beta=beta, reduction="none") * boxes(labels)[..., None]
+        return classes(logits, seen).sum() / counted(labels), errors.sum() / counted(labels)
 
     return losses_of
 
 
-def positives(labels):
-    return (labels >= 0).sum().clamp(min=1)
-
-
 def image_by_image(logits, deltas, labels, wanted):
-    one = sums_over(positives)
+    one = sums_over()
     each = [one(*(x[i : i + 1] for x in (logits, deltas, labels, wanted))) for i in range(len(labels))]
     return sum(a for a, _ in each) / len(each), sum(b for _, b in each) / len(each)
 
 
 def mean_of_boxes(logits, deltas, labels, wanted):
-    by_class, by_box = sums_over(positives)(logits, deltas, labels, wanted)
+    by_class, by_box = sums_over()(logits, deltas, labels, wanted)
     return by_class, by_box / 4
 
 
@@ -164,14 +172,24 @@ DELTAS = torch.linspace(-1, 1, 40, dtype=torch.float64).view(2, 5, 4)
 WANTED = DELTAS.flip(1) * (LABELS >= 0)[..., None]
 
 two_losses = Check(
-    reference=sums_over(positives),
+    reference=sums_over(),
     cases=(
         (LOGITS, DELTAS, LABELS, WANTED),
         (LOGITS, DELTAS, LABELS.clamp(max=BACKGROUND), torch.zeros_like(WANTED)),
         (LOGITS[:1], DELTAS[:1], LABELS[:1], WANTED[:1]),
+        (LOGITS[1:], DELTAS[1:], LABELS[1:], WANTED[1:]),  # no object of the last class
     ),
     mistakes={
-        "ignored anchors count as background in your loss: they take no part": sums_over(positives, BACKGROUND),
+        "ignored anchors count as background in your loss: they take no part": sums_over(
+            replaced={IGNORED: BACKGROUND}
+        ),
+        "the background is no class: label -1 has a row of zeros, and class 0 is an object's": sums_over(
+            replaced={BACKGROUND: 0}
+        ),
+        "that is cross-entropy: each output has its class weight and its modulating factor": sums_over(
+            classes=cross_entropy
+        ),
+        "beta is 0.1: with 1, smooth L1 is quadratic for errors ten times as large": sums_over(beta=1.0),
         "a mean over all anchors: divide the sum by the positives": sums_over(lambda labels: labels.numel()),
         "a mean over the anchors that are not ignored: divide the sum by the positives": sums_over(
             lambda labels: (labels != IGNORED).sum()
@@ -182,7 +200,7 @@ two_losses = Check(
         "a batch without objects divides by zero: divide by at least 1": sums_over(lambda labels: (labels >= 0).sum()),
         "you divide image by image: count the positives over the whole batch": image_by_image,
         "only positive anchors have a box to fit: the deltas of the others are free": sums_over(
-            positives, boxes=lambda labels: torch.ones_like(labels)
+            boxes=lambda labels: torch.ones_like(labels)
         ),
         "your box loss is a mean over the four deltas: add them up": mean_of_boxes,
     },

@@ -10,6 +10,7 @@ __all__ = ["another_order", "interrupted_training", "one_cycle_rate", "scenes_of
 
 another_order = Check(
     reference=lambda: (0.1 + 0.2) + 0.3 - (0.1 + (0.2 + 0.3)),
+    tolerance=5e-3,
     mistakes={
         "that is the step between 1 and the next float64: the numbers here are smaller, so is the step": lambda: 2**-52,
         "the sign: subtract the second order from the first": lambda: 0.1 + (0.2 + 0.3) - ((0.1 + 0.2) + 0.3),
@@ -55,9 +56,9 @@ def cosine(part):
     return (1 - math.cos(math.pi * part)) / 2
 
 
-def cycle(step, steps, peak, start=1 / 25, end=1 / 25e4, curve=cosine, rise=0.3, first=0):
+def cycle(step, steps, peak, start=1 / 25, end=1 / 25e4, curve=cosine, rise=0.3, first=0, whole=float):
     """The rate of torch's ``OneCycleLR``, whose import would take longer than the rest of a check; defaults right."""
-    top, last = rise * steps - 1 + first, steps - 1 + first
+    top, last = whole(rise * steps - 1 + first), steps - 1 + first
     low, part = (start, step / top) if step <= top else (end, (last - step) / (last - top))
     return peak * (low + (1 - low) * curve(part))
 
@@ -69,7 +70,10 @@ def variant(**settings):
 
 one_cycle_rate = Check(
     reference=cycle,
-    cases=tuple((step, steps, 0.01) for steps in (10, 40) for step in (0, 1, 2, 5, steps - 1)),
+    cases=(
+        *((step, steps, 0.01) for steps in (10, 40) for step in (0, 1, 2, 5, steps - 1)),
+        *((step, 25, 0.01) for step in (3, 6, 7, 20)),
+    ),
     mistakes={
         "straight lines: both ways follow half a cosine, flat at either end": variant(curve=lambda part: part),
         "you start at 0, and the first step does nothing: start at peak / 25": variant(start=0),
@@ -84,6 +88,8 @@ one_cycle_rate = Check(
         "you are one step ahead: the first step is step 0": lambda step, steps, peak: cycle(step + 1, steps, peak),
         "steps count from 0: the last one is steps - 1, and the peak lies at 0.3 * steps - 1": variant(first=1),
         "these are shares of the peak: multiply them by it": lambda step, steps, peak: cycle(step, steps, 1),
+        "the peak lies between two steps: do not round 0.3 * steps - 1": variant(whole=math.floor),
+        "the peak lies between two steps: do not round 0.3 * steps - 1 up": variant(whole=math.ceil),
         "you rise for half of the run: the rise takes three tenths": variant(rise=0.5),
     },
 )
@@ -93,14 +99,14 @@ def batch_at(seed, step, size):
     return np.random.default_rng((seed, step)).normal(size=size)
 
 
-def training(batch=batch_at, rate=lambda step: 0.1 * (1 - step / 20), keep=True, momentum=0.9, before=False):
+def training(batch=batch_at, rate=lambda step: 0.1 * (1 - step / 20), keep=True, momentum=0.9, gain=1, before=False):
     """A training in which some part is as given; the defaults are right."""
 
     def train(weight, velocity, first, last, seed):
         weight, velocity = weight.copy(), velocity * keep
         for step in range(first, last):
             previous, slope = velocity, weight - batch(seed, step, len(weight))
-            velocity = momentum * velocity + slope
+            velocity = momentum * velocity + gain * slope
             weight = weight - rate(step) * (previous if before else velocity)
         return weight, velocity
 
@@ -122,11 +128,31 @@ def one_stream(weight, velocity, first, last, seed):
     return training(lambda seed, step, size: stream.normal(size=size))(weight, velocity, first, last, seed)
 
 
+def overwriting(*names):
+    """The right training, which writes its result into the given arrays of these names."""
+
+    def train(weight, velocity, *rest):
+        result = training()(weight, velocity, *rest)
+        for name, given, new in zip(("weight", "velocity"), (weight, velocity), result):
+            if name in names:
+                given[:] = new
+        return result
+
+    return train
+
+
+def second_call(train, *given):
+    """What the same arrays give once more: the first call may have written into them."""
+    train(*given)
+    return train(*given)
+
+
 WEIGHT, VELOCITY = np.array([1.0, -2.0, 0.5]), np.array([0.3, 0.2, -0.4])
 
 interrupted_training = Check(
     reference=training(),
     cases=((WEIGHT, np.zeros(3), 0, 20, 1), (WEIGHT, VELOCITY, 7, 20, 1), (WEIGHT, VELOCITY, 7, 7, 2)),
+    probe=second_call,
     mistakes={
         "the velocity starts at 0 again: it is part of the state that a checkpoint keeps": training(keep=False),
         "the rate starts over when you resume: it depends on the step of the whole run": from_its_own_start(
@@ -147,6 +173,11 @@ interrupted_training = Check(
         ),
         "the momentum is missing: the velocity keeps 0.9 of what it was": training(momentum=0),
         "the rate stays the same: at step 20 it has come down to 0": training(rate=lambda step: 0.1),
+        "the whole gradient enters the velocity, not a tenth of it": training(gain=0.1),
+        "the other way round: return the weight first, then the velocity": lambda *given: training()(*given)[::-1],
+        "you write into the given weight: make a new array": overwriting("weight"),
+        "you write into the given velocity: make a new array": overwriting("velocity"),
+        "you write into the given arrays: make new ones": overwriting("weight", "velocity"),
         "you move by the old velocity: update it with the slope first": training(before=True),
     },
 )

@@ -19,6 +19,8 @@ precision_and_recall = Check(
         "precision is a share of the detections, not of the objects": lambda: np.array([3 / 4, 3 / 4]),
         "the other way round: precision comes first": lambda: np.array([3 / 4, 3 / 6]),
         "the duplicate is no second find: each object counts once": lambda: np.array([4 / 6, 4 / 4]),
+        "the duplicate is no true positive: precision counts it with the wrong ones": lambda: np.array([4 / 6, 3 / 4]),
+        "the duplicate finds no new object: one of the four is never found": lambda: np.array([3 / 6, 4 / 4]),
         "the duplicate is a detection too, and a wrong one: it counts in the precision": lambda: np.array(
             [3 / 5, 3 / 4]
         ),
@@ -28,7 +30,11 @@ precision_and_recall = Check(
 
 def greedy(overlaps, threshold):
     """Which detections, best score first, are right: each takes the best object that is free."""
-    free, hits = overlaps.copy(), []
+    return greedy_in_place(overlaps.copy(), threshold)
+
+
+def greedy_in_place(free, threshold):
+    hits = []
     for row in free:
         hits.append(row.max(initial=-1) >= threshold)
         if hits[-1]:
@@ -71,8 +77,15 @@ def one_chance(overlaps, threshold):
     return np.array(hits, dtype=bool)
 
 
+def second_call(hits, overlaps, threshold):
+    """What the same overlaps give once more: the first call may have written into them."""
+    hits(overlaps, threshold)
+    return hits(overlaps, threshold)
+
+
 greedy_hits = Check(
     reference=greedy,
+    probe=second_call,
     cases=(
         (np.array([[0.9, 0.0], [0.7, 0.1], [0.0, 0.6], [0.0, 0.2]]), 0.5),
         (np.array([[0.6, 0.3], [0.9, 0.55]]), 0.5),
@@ -90,6 +103,7 @@ greedy_hits = Check(
         "you take the first object that fits: take the free one with the highest IoU": first_that_fits,
         "a detection below the threshold takes no object: leave it free for the next": one_chance,
         "an IoU equal to the threshold is enough": lambda overlaps, threshold: greedy(overlaps, threshold + 1e-9),
+        "you write into overlaps: work on a copy": greedy_in_place,
     },
 )
 
@@ -174,13 +188,13 @@ def ap50(detections, scenes):
     return evaluation.average_precision(detections, scenes, ["object"])["AP50"]
 
 
-def pooled(detections, scenes, hits=greedy, by_score=True, padding=False, skip=lambda found, truth: False):
+def pooled(detections, scenes, hits=greedy, by_score=True, padding=False, count=len, skip=lambda found, truth: False):
     """AP50 of all images together; the defaults are right."""
     rows, objects = [], 0  # type: list[tuple], int
     for found, boxes, labels in zip(detections, scenes.boxes, scenes.labels):
         truth = boxes if padding else boxes[labels >= 0]
         if not skip(found, truth):
-            objects += len(truth)
+            objects += count(truth)
             rows += zip(found.scores.tolist(), hits(iou(found.boxes, truth).numpy(), 0.5))
     rows.sort(key=lambda row: -row[0] * by_score)
     return interpolated([hit for _, hit in rows], objects)
@@ -216,10 +230,16 @@ FOUND = [found_in([[*FAR, 0.85], [*HIT, 0.8], [*NEAR, 0.7], [*OTHER, 0.4]]), fou
 
 ap_of_images = Check(
     reference=ap50,
-    cases=((FOUND, SCENES), (FOUND[1:2], Scenes(*(part[1:2] for part in SCENES)))),
+    cases=(
+        (FOUND, SCENES),
+        (FOUND[1:2], Scenes(*(part[1:2] for part in SCENES))),
+        (FOUND[:2], Scenes(*(part[:2] for part in SCENES))),
+    ),
     mistakes={
         "a mean over the images: put all their detections in one list, and make one curve": mean_of_images,
         "the list is not sorted by score: image after image is no ranking": variant(by_score=False),
+        "your list starts with the worst score: sort it the best first": variant(by_score=-1),
+        "recall divides by the objects, not by the images": variant(count=lambda truth: 1),
         "a second detection of the same object counts as right: each object can be taken once": variant(
             hits=never_taken
         ),

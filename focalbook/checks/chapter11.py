@@ -125,13 +125,13 @@ interval_over_runs = Check(
 )
 
 
-def kept(losses, counts, positive, wanted, hardest=True, ranked=None):
+def kept(losses, counts, positive, wanted, hardest=True, ranked=None, checked=True, sorts=2):
     """The positives, and the negatives among the ``wanted`` first of the ``ranked`` anchors."""
     negative = counts & ~positive
     out = -torch.inf if hardest else torch.inf
-    rank = losses.masked_fill(~(negative if ranked is None else ranked), out)
-    rank = rank.argsort(dim=1, descending=hardest).argsort(dim=1)
-    return positive | (negative & (rank < wanted))
+    rank = losses.masked_fill(~(negative if ranked is None else ranked), out).argsort(dim=1, descending=hardest)
+    rank = rank.argsort(dim=1) if sorts == 2 else rank
+    return positive | ((rank < wanted) & (negative | (not checked)))
 
 
 def wanted(positive, ratio):
@@ -163,7 +163,7 @@ LOSSES = torch.tensor(
 POSITIVE = torch.zeros(3, 12, dtype=torch.bool)
 POSITIVE[0, [2, 6]] = POSITIVE[2, [0, 3, 5, 8, 9]] = True
 COUNTS = torch.ones(3, 12, dtype=torch.bool)
-COUNTS[0, 0] = COUNTS[1, 3] = COUNTS[1, 7] = False
+COUNTS[0, 0] = COUNTS[1, 3] = COUNTS[1, 7] = COUNTS[2, 10] = False
 
 mined = Check(
     reference=mining.negatives_per_positive,
@@ -176,6 +176,19 @@ mined = Check(
             lambda losses, counts, positive, ratio: kept(
                 losses, counts, positive, ratio * positive.sum(dim=1, keepdim=True)
             )
+        ),
+        "one negative is kept in an image without positives: keep as many as one positive would": (
+            lambda losses, counts, positive, ratio: kept(
+                losses, counts, positive, (ratio * positive.sum(dim=1, keepdim=True)).clamp(min=1)
+            )
+        ),
+        "where negatives are few, ignored anchors slip in: a low rank keeps negatives alone": (
+            lambda losses, counts, positive, ratio: kept(
+                losses, counts, positive, wanted(positive, ratio), checked=False
+            )
+        ),
+        "one argsort names the anchors in order: sort again for the rank of each": (
+            lambda losses, counts, positive, ratio: kept(losses, counts, positive, wanted(positive, ratio), sorts=1)
         ),
         "ignored anchors take the places of negatives: leave them out before you rank": (
             lambda losses, counts, positive, ratio: kept(

@@ -156,6 +156,7 @@ CLAIMS = {
     "better than cross-entropy": ("focal loss", "cross-entropy", 0.0),
     "better by the gain of the paper": ("focal loss", "cross-entropy", 0.038),
     "better than mining": ("focal loss", "mining", 0.0),
+    "far better than mining": ("focal loss", "mining", 0.22),
     "finds more": ("found by focal loss", "found by cross-entropy", 0.0),
     "finds more by the gain of the paper": ("found by focal loss", "found by cross-entropy", 0.031),
     "finds more than halves by as much": ("found by focal loss", "found by halves", 0.031),
@@ -171,6 +172,9 @@ scorecard = Check(
             board(*case, room=lambda arm, rival: math.inf)
         ),
         "the room is what the rival leaves below 1, not what the other arm leaves": no_room_for_the_arm,
+        "the room is what the mean of the rival leaves below 1, not what its best run leaves": lambda *case: board(
+            *case, room=lambda arm, rival: 1 - max(rival)
+        ),
         "four values are too few to draw from: below five seeds the interval is the range": lambda *case: board(
             *case, interval=experiments.bootstrap_interval
         ),

@@ -1,7 +1,9 @@
 """Checks of chapter 17: a loss you can trust."""
 
 import math
+from numbers import Real
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -15,6 +17,9 @@ saturates_at = Check(
     tolerance=5e-3,
     mistakes={
         "a number rounds to the nearest: half a step above 1 is already rounded to 1": lambda: 7 * math.log(2),
+        "that is where p itself rounds to 1: below 1 the numbers lie twice as close; here 1 + e^-x is rounded": (
+            lambda: 9 * math.log(2)
+        ),
         "that is single precision: the steps of bfloat16 are far coarser": lambda: 24 * math.log(2),
         "that is a power of 2: e^-x has the natural logarithm": lambda: 8.0,
         "the sign: p rounds to 1 where the logit is large and positive": lambda: -8 * math.log(2),
@@ -33,6 +38,10 @@ def soft_ce(x, t):
 def wrong(x, t):
     """1 - p_t without a difference of nearly equal numbers."""
     return (t * torch.sigmoid(-x) + (1 - t) * torch.sigmoid(x)).clamp(min=1e-300)
+
+
+def mixed(x, t, gamma):
+    return t * soft_loss(x, torch.ones_like(t), gamma) + (1 - t) * soft_loss(x, torch.zeros_like(t), gamma)
 
 
 def by_distance(x, t, gamma):
@@ -89,6 +98,8 @@ def by_maximum(x, t, gamma):
 def value_and_slope(function, x, t, gamma):
     x = x.requires_grad_()
     loss = function(x, t, gamma)
+    if isinstance(loss, Real | np.ndarray):
+        return torch.as_tensor(loss, dtype=x.dtype), torch.zeros_like(x)
     if not isinstance(loss, torch.Tensor):
         return loss
     slope = torch.autograd.grad(loss.sum(), x)[0] if loss.requires_grad else torch.zeros_like(x)
@@ -100,6 +111,7 @@ SOFT = torch.tensor([0.0, 0.3, 0.0, 0.9, 1.0, 0.6, 0.1], dtype=torch.float64)
 FAR = torch.tensor([-40.0, 40.0, -12.0, 12.0], dtype=torch.float64)
 FARTHER = torch.tensor([-800.0, 800.0, -200.0, 200.0], dtype=torch.float64)
 HARD = torch.tensor([0.0, 1.0, 1.0, 0.0], dtype=torch.float64)
+EASY_ALONE = torch.tensor([-18.0, 18.0], dtype=torch.float64), torch.tensor([0.0, 1.0], dtype=torch.float64)
 
 soft_focal_loss = Check(
     reference=soft_loss,
@@ -107,8 +119,10 @@ soft_focal_loss = Check(
     cases=(
         *((MODERATE, SOFT, gamma) for gamma in (0.0, 0.5, 2.0)),
         *((x, HARD, gamma) for x in (FAR, FARTHER) for gamma in (0.5, 2.0)),
+        *((*EASY_ALONE, gamma) for gamma in (0.5, 2.0)),
     ),
     mistakes={
+        "two focal losses, mixed by the label: it is one q, to the power gamma, times the whole cross-entropy": mixed,
         "1 - p_t of a soft label is t (1 - p) + (1 - t) p: the distance of p and t is another loss": by_distance,
         "exp(-CE) is p_t for the labels 0 and 1 alone: for soft labels take both terms": by_exponential,
         "you round the soft labels to 0 or 1": hardened,
@@ -144,14 +158,18 @@ def running(x, t):
     return added
 
 
-def formula(x, t):
-    p = torch.sigmoid(x)
+def formula(x, t, p=None):
+    p = torch.sigmoid(x) if p is None else p
     p_t, alpha_t = torch.where(t == 1, p, 1 - p), torch.where(t == 1, 0.25, 0.75).to(x)
     return alpha_t * (1 - p_t) ** 2 * -p_t.log()
 
 
 def formula_summed_wide(x, t):
     return formula(x, t).double().sum()
+
+
+def probability_widened(x, t):
+    return formula(x.double(), t, torch.sigmoid(x).double()).sum()
 
 
 def average(x, t):
@@ -172,12 +190,17 @@ half_precision_total = Check(
     reference=total,
     probe=in_double,
     tolerance=1e-4,
-    cases=tuple((x, torch.zeros_like(x)) for x in (AT_PRIOR, EASY, LOUD)),
+    cases=(
+        *((x, torch.zeros_like(x)) for x in (AT_PRIOR, EASY, LOUD)),
+        (AT_PRIOR, (torch.arange(600) < 6).to(AT_PRIOR)),
+    ),
     mistakes={
         "a running sum in half precision stands still once a loss is below half its last digit": running,
         "each loss is rounded to half precision before the sum: convert the logits first": each_rounded,
         "the sum is rounded to half precision: convert the logits first": sum_rounded,
         "1 - p_t in half precision is gone before you sum: convert the logits, not the losses": formula_summed_wide,
+        "p is rounded already: widen the logits, not the probabilities": probability_widened,
+        "the class weight is missing: alpha is 0.25": lambda x, t: soft_loss(x.double(), t.double(), 2.0).sum(),
         "a sum is wanted, without a division": average,
     },
 )

@@ -1,7 +1,9 @@
 """Checks of chapter 18: famous bugs."""
 
 import math
+from numbers import Real
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -21,7 +23,7 @@ stuck_at = Check(
     reference=stuck,
     tolerance=1e-3,
     mistakes={
-        "that is the number of the thread: its clamp was another one": lambda: stuck(p_t=1e-4),
+        "2.302 is the number of the chapter's thread, with its own clamp: this one is 1e-7": lambda: stuck(p_t=1e-4),
         "alpha is missing: a positive has the weight alpha": lambda: stuck(alpha_t=1),
         "that is the weight of the background: the examples that are stuck are positives": lambda: stuck(alpha_t=0.75),
         "a logarithm to base 10: the loss has the natural one": lambda: stuck() / math.log(10),
@@ -119,23 +121,31 @@ def one_anchor_each(overlap):
     return padding_takes_the_first(overlap[overlap.amax(dim=1) > 0])
 
 
+def mutual(overlap):
+    """An object claims its best anchor only where it is the best object of that anchor."""
+    both = (overlap == overlap.amax(dim=0)) & (overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)
+    return both.any(dim=0) | good(overlap)
+
+
 def best_object(overlap):
     best = overlap.amax(dim=0)
     return (best > 0) & (best >= best.max())
 
 
 FULL = torch.tensor([[0.6, 0.5, 0.1, 0.0, 0.0, 0.0], [0.0, 0.0, 0.2, 0.3, 0.3, 0.0]], dtype=torch.float64)
+CONTESTED = torch.tensor([[0.3, 0.1], [0.4, 0.6]], dtype=torch.float64)  # the first anchor suits the second object
 PADDED = torch.cat([FULL, torch.zeros(2, 6, dtype=torch.float64)])
 
 padded_positives = Check(
     reference=positive,
-    cases=((FULL,), (PADDED,), (PADDED[2:],), (PADDED[1:],)),
+    cases=((FULL,), (PADDED,), (PADDED[2:],), (PADDED[1:],), (CONTESTED,)),
     mistakes={
         "a row of padding claims every anchor: an IoU of 0 is no best one": padding_claims,
         "a row of padding claims the first anchor: argmax of zeros is 0": padding_takes_the_first,
         "an object without an IoU of 0.5 gets no anchor: let it claim its best one": good,
         "an IoU of 0.5 is enough to be positive, whether it is the best of the object or not": claimed,
         "two anchors fit an object equally well: both are positive, argmax names one": one_anchor_each,
+        "an object keeps its best anchor, even if another object fits that anchor better": mutual,
         "the best one of all is claimed: each object has a best anchor of its own": best_object,
     },
 )
@@ -214,6 +224,8 @@ def no_slope_of_the_factor(logits, targets):
 def loss_and_slope(function, logits, labels):
     logits = logits.requires_grad_()
     loss = function(logits, labels)
+    if isinstance(loss, Real | np.ndarray):
+        return torch.as_tensor(loss, dtype=logits.dtype), torch.zeros_like(logits)
     if not isinstance(loss, torch.Tensor):
         return loss
     slope = torch.autograd.grad(loss.sum(), logits)[0] if loss.requires_grad else torch.zeros_like(logits)
@@ -244,11 +256,13 @@ mended_loss = Check(
         "gamma is on p_t, not on 1 - p_t: the confident examples are kept": other(
             lambda p_t, alpha_t: -alpha_t * p_t**2 * p_t.log()
         ),
-        "you weight both classes by the same alpha: the background's weight is 1 - alpha": other(
+        "you weight all targets by the same alpha: those of 0 have the weight 1 - alpha": other(
             lambda p_t, alpha_t: -0.25 * (1 - p_t) ** 2 * p_t.log()
         ),
-        "alpha is missing: each class has its weight": other(lambda p_t, alpha_t: -((1 - p_t) ** 2) * p_t.log()),
-        "alpha is on the wrong class: it weights y = 1, and 1 - alpha weights y = 0": other(
+        "alpha is missing: targets of 1 have the weight alpha, those of 0 have 1 - alpha": other(
+            lambda p_t, alpha_t: -((1 - p_t) ** 2) * p_t.log()
+        ),
+        "alpha is on the wrong side: it weights y = 1, and 1 - alpha weights y = 0": other(
             lambda p_t, alpha_t: -(1 - alpha_t) * (1 - p_t) ** 2 * p_t.log()
         ),
         "mean over all outputs: divide the sum by the positives": averaged,

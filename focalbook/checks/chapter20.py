@@ -259,6 +259,14 @@ def unrounded(width, height, size):
     return size / max(width, height)
 
 
+def cut_to_pixels(width, height, size):
+    return np.array([max(1, int(side * size / max(width, height))) / side for side in (width, height)] * 2)
+
+
+def rounded_to_nothing(width, height, size):
+    return np.array([round(side * size / max(width, height)) / side for side in (width, height)] * 2)
+
+
 def shorter(width, height, size):
     return size / min(width, height)
 
@@ -272,6 +280,11 @@ def centered_square(annotations, width, height, size):
 def cut_in_the_square(annotations, width, height, size):
     boxes, left_out = clean(annotations, width, height, size, cut=lambda box, *_: corners(box))
     return boxes.clip(0, size), left_out
+
+
+def flat_if_none(annotations, width, height, size):
+    boxes, left_out = clean(annotations, width, height, size)
+    return (boxes if len(boxes) else np.zeros(0)), left_out
 
 
 def boxed(*box, **more):
@@ -292,7 +305,13 @@ ANNOTATIONS = [
 
 letterboxed_boxes = Check(
     reference=clean,
-    cases=(([], 48, 48, 64), *(([entry], 100, 60, 64) for entry in ANNOTATIONS), (ANNOTATIONS, 60, 100, 64)),
+    cases=(
+        ([], 48, 48, 64),
+        *(([entry], 100, 60, 64) for entry in ANNOTATIONS),
+        (ANNOTATIONS, 60, 100, 64),
+        (ANNOTATIONS[:1], 100, 67, 64),
+        ([boxed(200.0, 1.0, 300.0, 3.0)], 1000, 5, 64),
+    ),
     mistakes={
         "a COCO box is left, top, width and height: turn it into corners": lambda *case: clean(
             *case, cut=lambda box, width, height: [*box[:2], min(width, box[2]), min(height, box[3])]
@@ -324,7 +343,12 @@ letterboxed_boxes = Check(
         "the shorter side becomes whole pixels: its factor is a little off the other": lambda *case: clean(
             *case, factors=unrounded
         ),
+        "you cut the new side to a whole pixel: round it": lambda *case: clean(*case, factors=cut_to_pixels),
+        "a very flat picture keeps at least one pixel: your shorter side is 0": lambda *case: clean(
+            *case, factors=rounded_to_nothing
+        ),
         "the longer side has to fit into the square, not the shorter": lambda *case: clean(*case, factors=shorter),
+        "no boxes are an array of shape (0, 4): no row, and still four columns": flat_if_none,
         "the picture lies in the upper left of the square: its boxes are not moved": centered_square,
     },
 )

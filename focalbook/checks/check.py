@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import re
 import reprlib
 import textwrap
 import threading
@@ -13,6 +14,9 @@ import torch
 
 SECONDS = 20.0
 """How long an answer may take on all cases of a check together; the first optimizer of a process alone takes some."""
+
+FEW, SOME = 6, 24
+"""As many numbers are shown one by one: of a result, and of an argument."""
 
 
 class NotYet(AssertionError):
@@ -43,7 +47,9 @@ class Check:
         """Print that the answer holds, or raise ``NotYet`` with one sentence on what is wrong, and nothing else."""
         if self.cases and not callable(answer):
             raise NotYet(f"hand over the function itself, without brackets; this is {brief(answer)}")
-        if not self.cases and (answer is ... or answer is None or callable(answer)):
+        if not self.cases and answer is ...:
+            raise NotYet("there is no answer yet: write answer = and your value")
+        if not self.cases and (answer is None or callable(answer)):
             raise NotYet(f"put your answer, a value, in place of {brief(answer)}")
         given = within_time(lambda: self._results(answer if self.cases else lambda: answer))
         right = self._results(self.reference)
@@ -56,7 +62,8 @@ class Check:
         if not self.cases:
             raise NotYet(f"{brief(answer)} is not it: a hint may help")
         place = [alike(one, other, self.tolerance) for one, other in zip(given, right)].index(False)
-        raise NotYet(f"with {listed(self.cases[place])} {difference(given[place], right[place])}")
+        told = difference(given[place], right[place], self.tolerance)
+        raise NotYet(f"in cases[{place}], with {listed(self.cases[place])}, {told}")
 
     def _results(self, function):
         """What the function gives in every case, on copies of the arguments: an answer may write into them."""
@@ -79,15 +86,18 @@ def within_time(work, seconds=SECONDS):
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
+    try:
+        thread.join(seconds)
+    finally:  # after an interrupt too
+        if not done:
+            stop = ctypes.py_object(SystemExit)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), stop)
+            thread.join(1)
     if not done:
-        stop = ctypes.py_object(SystemExit)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), stop)
-        thread.join(1)
         raise NotYet(f"it runs for more than {seconds:g} seconds: does a loop never end?")
     result, error = done[0]
     if error is not None:
-        raise NotYet(f"it stops with {type(error).__name__}: {error}".rstrip(": ")) from None
+        raise NotYet(f"it stops with {type(error).__name__}: {words(error)}".rstrip(": ")) from None
     return result
 
 
@@ -97,6 +107,7 @@ def alike(given, right, tolerance):
         same = isinstance(given, Mapping) and given.keys() == right.keys()
         return same and all(alike(given[key], right[key], tolerance) for key in right)
     if isinstance(right, tuple | list):
+        given = list(given) if isinstance(given, np.ndarray | torch.Tensor) and given.ndim else given
         same = isinstance(given, tuple | list) and len(given) == len(right)
         return same and all(alike(one, other, tolerance) for one, other in zip(given, right))
     if isinstance(right, str):
@@ -117,14 +128,17 @@ def array(value):
             value = value.double() if value.is_floating_point() else value  # NumPy has no bfloat16
         value = np.asarray(value)
         return value.astype(np.float64) if value.dtype.kind in "biuf" else None
-    except (TypeError, ValueError, RuntimeError):
+    except Exception:  # an answer's own class may fail at anything
         return None
 
 
-def difference(given, right):
+def difference(given, right, tolerance):
     """In what a result differs from the right one, for the learner."""
     if given is None or given is ...:
         return "it returns nothing: write its body, and return the result"
+    if isinstance(right, tuple | list) and isinstance(given, tuple | list) and len(given) == len(right):
+        number, pair = next((n, p) for n, p in enumerate(zip(given, right), 1) if not alike(*p, tolerance))
+        return f"in part {number} {difference(*pair, tolerance)}"
     if isinstance(right, Mapping | tuple | list | str):
         return f"it gives {brief(given)}; right is {brief(right)}"
     numbers, wanted = array(given), array(right)
@@ -134,24 +148,37 @@ def difference(given, right):
         return f"the result has shape {numbers.shape}; right is {wanted.shape}"
     if np.isnan(numbers).any() and not np.isnan(wanted).any():
         return "there is a NaN in the result"
+    if numbers.size > FEW:
+        with np.errstate(all="ignore"):
+            apart = np.nan_to_num(np.abs(numbers - wanted), nan=0.0, posinf=np.inf)
+        place = tuple(map(int, np.unravel_index(apart.argmax(), apart.shape)))
+        return f"at place {place} it gives {numbers[place]:.5g}; right is {wanted[place]:.5g}"
     return f"it gives {brief(given)}; right is {brief(right)}"
 
 
-def brief(value):
+def brief(value, most=FEW):
     """A value in a few words."""
     if callable(value):
         return "a function"
     numbers = array(value)
     if numbers is None:
-        try:
-            return reprlib.repr(value)
-        except Exception:  # an answer's own class may fail at this too
-            return f"a {type(value).__name__}"
-    if numbers.size > 6:
+        return words(value, reprlib.repr)
+    if numbers.size > most:
         return f"numbers of shape {numbers.shape}"
-    return str(np.array2string(numbers, precision=5, separator=", ")).replace("\n", "")
+    shown = np.array2string(numbers, separator=", ", formatter={"float_kind": "{:.6g}".format})
+    return re.sub(r"\n\s*", " ", shown)
+
+
+def words(thing, say=str):
+    """What a thing says of itself, on one line; its type where an answer's own class fails at that."""
+    try:
+        return textwrap.shorten(say(thing), 200, placeholder=" ...")
+    except Exception:
+        return f"a {type(thing).__name__}"
 
 
 def listed(arguments):
     """The arguments of a case in a few words."""
-    return "the arguments " + textwrap.shorten(", ".join(map(brief, arguments)), 200, placeholder=" ...")
+    return "the arguments " + textwrap.shorten(
+        ", ".join(brief(each, SOME) for each in arguments), 300, placeholder=" ..."
+    )

@@ -14,12 +14,9 @@ import warnings
 
 import nbformat
 import yaml
+from execute import METADATA
 from nbval.plugin import comment_markers
 
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
 METADATA_OF_CELLS = {"code": {"mystnb"}, "markdown": set()}  # no tags: they hide outputs, or have nbval ignore them
 PREFIX = "application/papermill.record/"
 RECORD, RECORD_NAME = PREFIX + "text/plain", PREFIX + "text/name"
@@ -114,8 +111,10 @@ def exercise_faults(notebook):
             cell["source"] = FOLDS.sub("", source)
         elif set(marks.pop("nbgrader", {})) - {"points"} == NBGRADER:
             cell["source"] = CHECK.sub("print(", source)
-            if MARK.search(source) and all(marks.get(key) == SOLUTION[key] for key in SOLUTION):
-                cell["source"], cell["metadata"] = MARK.sub("", source), {}
+            marked = source.count("### BEGIN SOLUTION") == source.count("### END SOLUTION") == 1
+            if marked and all(marks.get(key) == SOLUTION[key] for key in SOLUTION):
+                cell["source"] = MARK.sub("", source)
+                cell["metadata"] = {key: marks[key] for key in marks if key not in SOLUTION}
     return faults(plain)
 
 
