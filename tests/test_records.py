@@ -4,9 +4,11 @@ files are written and read: whole or not at all, and nothing that could run."""
 import ast
 import errno
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -93,6 +95,7 @@ def test_a_file_is_written_whole_with_its_folder_and_nothing_beside_it(tmp_path)
     assert path.read_bytes() == b"\xc3\xa9\n" and list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows renames over no file that another process reads")
 def test_two_processes_that_write_the_same_file_never_mix(tmp_path):
     path = tmp_path / "file"
     write(path, "c" * 10**6)
@@ -180,3 +183,13 @@ def test_no_notebook_calls_itself_trusted():
         notebook = json.loads(path.read_text("utf-8"))
         for part in (notebook, *notebook["cells"]):
             assert "trusted" not in part["metadata"], path
+
+
+def test_an_interrupt_ends_the_runs_under_way():
+    with pytest.raises(KeyboardInterrupt):
+        with experiments._workers() as pool:
+            under_way = pool.submit(time.sleep, 3600)
+            while not under_way.running():
+                time.sleep(0.1)
+            raise KeyboardInterrupt
+    assert not multiprocessing.active_children()

@@ -326,6 +326,20 @@ def test_the_matrix_says_which_cell_fails_in_a_setting(project, capsys):
     assert "01-small.ipynb: not stored, code cell 2 fails" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_matrix_runs_live_cells_on_the_gpu_and_compares_the_rest(project, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    path = project / "book" / "01-small.ipynb"
+    path.write_text(path.read_text("utf-8").replace("print(1)", r"x = dict(device=\"cpu\")\nprint(len(x))"), "utf-8")
+    assert execute.execute(path)[1]
+    settings = [matrix.Setting("GPU", cuda=True)]
+    assert matrix.main([], project, settings) == 0
+    path.write_text(path.read_text("utf-8").replace("len(x)", "len(x['device'])"), "utf-8")
+    assert execute.execute(path)[1]
+    assert matrix.main([], project, settings) == 1
+    assert "differs at code cell 1" in capsys.readouterr().out
+
+
 def test_the_matrix_executes_with_the_copys_module_or_not_at_all(project):
     shutil.rmtree(project / "focalbook")
     with pytest.raises(SystemExit, match="the copy's focalbook is not the one that is imported"):
@@ -337,10 +351,13 @@ def test_the_matrix_executes_with_the_copys_module_or_not_at_all(project):
     [
         (matrix.Setting("CPU avx512", cpu="AVX512"), "this CPU has AVX2 at most"),
         (matrix.Setting("Python 9.9", python="9.9"), "there is no Python 9.9 here"),
+        (matrix.Setting("Klingon", {"LC_ALL": "tlh_QO.UTF-8"}), "there is no locale tlh_QO.UTF-8 here"),
+        (matrix.Setting("GPU", cuda=True), "there is no GPU here"),
     ],
 )
 def test_the_matrix_skips_what_this_machine_cannot_offer(tmp_path, monkeypatch, capsys, setting, why):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert matrix.main([], tmp_path, [setting]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith(f"skipped: {why}")
 

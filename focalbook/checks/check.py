@@ -63,7 +63,7 @@ class Check:
             raise NotYet(f"{brief(answer)} is not it: a hint may help")
         place = [alike(one, other, self.tolerance) for one, other in zip(given, right)].index(False)
         told = difference(given[place], right[place], self.tolerance)
-        raise NotYet(f"in cases[{place}], with {listed(self.cases[place])}, {told}")
+        raise NotYet(f"in cases[{place}], with the arguments {listed(self.cases[place])}, {told}")
 
     def _results(self, function):
         """What the function gives in every case, on copies of the arguments: an answer may write into them."""
@@ -179,6 +179,4 @@ def words(thing, say=str):
 
 def listed(arguments):
     """The arguments of a case in a few words."""
-    return "the arguments " + textwrap.shorten(
-        ", ".join(brief(each, SOME) for each in arguments), 300, placeholder=" ..."
-    )
+    return textwrap.shorten(", ".join(brief(each, SOME) for each in arguments), 300, placeholder=" ...")
