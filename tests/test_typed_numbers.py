@@ -240,7 +240,9 @@ def test_a_number_of_an_exercise_is_that_of_its_code_or_its_check_or_audited(nam
     pieces, lines = [prose(typed) for typed in texts(notebook)], listed.get(f"exercises/{name}", [])
     quoted = set().union(*(values(quotation) for _, quotation in lines))
     assert [f for f in unaudited(pieces, lines) if not f.startswith("typed")] == []
-    assert set().union(*map(values, pieces)) - known == quoted
+    left = set().union(*map(values, pieces)) - known
+    assert left <= quoted, f"in the text, but neither in its code, its check nor the list: {sorted(left - quoted)}"
+    assert quoted <= left, f"in the list, but its code or its check has it: {sorted(quoted - left)}"
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -89,11 +89,12 @@ def within_time(work, seconds=SECONDS):
     try:
         thread.join(seconds)
     finally:  # after an interrupt too
-        if not done:
+        late = not done
+        if late:
             stop = ctypes.py_object(SystemExit)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), stop)
             thread.join(1)
-    if not done:
+    if late:
         raise NotYet(f"it runs for more than {seconds:g} seconds: does a loop never end?")
     result, error = done[0]
     if error is not None:
