@@ -2,8 +2,10 @@
 PYTHON ?= python3
 PORT ?= 8000
 
-.PHONY: serve help book lab test test-site test-matrix check links verify student run evidence evidence-check constraints bench clean
-help book lab test test-site test-matrix check links verify student run evidence evidence-check constraints bench clean:
+COMMANDS = help book lab test test-site test-matrix check links verify student run evidence evidence-check constraints bench clean
+
+.PHONY: serve $(COMMANDS)
+$(COMMANDS):
 	@$(PYTHON) tasks.py $@
 serve:
 	@$(PYTHON) tasks.py serve $(PORT)

@@ -199,7 +199,7 @@ def clean():
 
 TASKS = (book, serve, lab, test, test_site, test_matrix, check, links, verify, student, run)
 TASKS += (evidence, evidence_check, constraints, bench, clean)
-PLAIN = ("book", "lab", "test-site", "check", "links", "constraints", "bench", "clean")  # these take no arguments
+ALONE = ("book", "lab", "test-site", "check", "links", "constraints", "bench", "clean")  # these take no arguments
 COMMANDS = {task.__name__.replace("_", "-"): task for task in TASKS}
 
 
@@ -211,7 +211,7 @@ def main(arguments):
         print(__doc__)
         sys.exit(0 if arguments in ([], ["help"]) else 2)
     name, rest = arguments[0], arguments[1:]
-    if rest and name in PLAIN or len(rest) > 1 and name == "serve":
+    if rest and name in ALONE or len(rest) > 1 and name == "serve":
         fail("%s does not take %s" % (name, " ".join(rest)))
     try:
         COMMANDS[name](*rest)

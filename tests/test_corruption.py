@@ -1,7 +1,7 @@
 """The corruption harness: every kind of corruption, planted in a copy of the real book, is caught by name.
 
 ``KINDS`` says of each kind where it is planted, which check must catch it and what the check must say. The checks are
-those that the book itself is held to: of the notebook files (``tools/faults.py``), of the numbers in prose, of the
+those that the book itself is held to: of the notebook files (``notebook_faults``), of the numbers in prose, of the
 records, the stamps of verification and the stored pictures, and, where nothing else can know, the cells run again. A
 kind that only running catches is planted in a copy of its own; all copies are run at once, as ``make verify`` does.
 """
@@ -25,7 +25,7 @@ import test_records
 import test_tools
 import test_typed_numbers as typed_numbers
 import verify
-from faults import (
+from notebook_faults import (
     FIGURE,
     RECORD,
     RECORD_NAME,

@@ -44,7 +44,7 @@ def test_a_page_has_two_questions_and_three_exercises_with_hints_solutions_and_c
     exercises = re.split(r"^## ", text, flags=re.MULTILINE)[3:]
     solutions, checked = of(notebook, "solution"), of(notebook, "check")
     assert len(exercises) == len(solutions) == len(checked) >= 3
-    assert all("<summary>Hint 1</summary>" in exercise for exercise in exercises)
+    assert all("<summary>Hint 2</summary>" in exercise for exercise in exercises)  # in stages
     for solution, check in zip(solutions, checked):
         assert solution.metadata.tags == ["hide-input"]
         assert solution.source.count("### BEGIN SOLUTION") == solution.source.count("### END SOLUTION") == 1

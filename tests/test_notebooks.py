@@ -1,9 +1,9 @@
-"""The chapters have no faults (``tools/faults.py``), and the contents name them all."""
+"""The chapters have no faults (``notebook_faults``), and the contents name them all."""
 
 from pathlib import Path
 
 import pytest
-from faults import contents_faults, exercise_faults, faults, frame_faults, link_faults, read, stored_faults
+from notebook_faults import contents_faults, exercise_faults, faults, frame_faults, link_faults, read, stored_faults
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy
 import torch
 from execute import SECONDS, chosen
-from faults import exercise_faults, faults, read
+from notebook_faults import exercise_faults, faults, read
 
 from focalbook.records import cure, write
 

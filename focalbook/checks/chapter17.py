@@ -1,14 +1,12 @@
 """Checks of chapter 17: a loss you can trust."""
 
 import math
-from numbers import Real
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from focalbook import losses
-from focalbook.checks.check import Check
+from focalbook.checks.check import Check, loss_and_slope
 
 __all__ = ["faults_of", "half_precision_total", "saturates_at", "soft_focal_loss"]
 
@@ -95,17 +93,6 @@ def by_maximum(x, t, gamma):
     return wrong(x, t) ** gamma * (x.clamp(min=0) - t * x + torch.log1p(torch.exp(-x.abs())))
 
 
-def value_and_slope(function, x, t, gamma):
-    x = x.requires_grad_()
-    loss = function(x, t, gamma)
-    if isinstance(loss, Real | np.ndarray):
-        return torch.as_tensor(loss, dtype=x.dtype), torch.zeros_like(x)
-    if not isinstance(loss, torch.Tensor):
-        return loss
-    slope = torch.autograd.grad(loss.sum(), x)[0] if loss.requires_grad else torch.zeros_like(x)
-    return loss.detach(), slope
-
-
 MODERATE = torch.tensor([-3.0, -1.0, 0.0, 0.0, 0.5, 2.0, 4.0], dtype=torch.float64)
 SOFT = torch.tensor([0.0, 0.3, 0.0, 0.9, 1.0, 0.6, 0.1], dtype=torch.float64)
 FAR = torch.tensor([-40.0, 40.0, -12.0, 12.0], dtype=torch.float64)
@@ -115,7 +102,7 @@ EASY_ALONE = torch.tensor([-18.0, 18.0], dtype=torch.float64), torch.tensor([0.0
 
 soft_focal_loss = Check(
     reference=soft_loss,
-    probe=value_and_slope,
+    probe=loss_and_slope,
     cases=(
         *((MODERATE, SOFT, gamma) for gamma in (0.0, 0.5, 2.0)),
         *((x, HARD, gamma) for x in (FAR, FARTHER) for gamma in (0.5, 2.0)),

@@ -1,14 +1,12 @@
 """Checks of chapter 18: famous bugs."""
 
 import math
-from numbers import Real
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from focalbook import losses
-from focalbook.checks.check import Check
+from focalbook.checks.check import Check, loss_and_slope
 from focalbook.matching import BACKGROUND, IGNORED
 from focalbook.training import class_targets
 
@@ -219,17 +217,6 @@ def twice(logits, targets):
 def no_slope_of_the_factor(logits, targets):
     ce = losses.sigmoid_focal_loss(logits, targets, gamma=0.0)
     return torch.sigmoid(torch.where(targets == 1, -logits, logits)).detach() ** 2 * ce
-
-
-def loss_and_slope(function, logits, labels):
-    logits = logits.requires_grad_()
-    loss = function(logits, labels)
-    if isinstance(loss, Real | np.ndarray):
-        return torch.as_tensor(loss, dtype=logits.dtype), torch.zeros_like(logits)
-    if not isinstance(loss, torch.Tensor):
-        return loss
-    slope = torch.autograd.grad(loss.sum(), logits)[0] if loss.requires_grad else torch.zeros_like(logits)
-    return loss.detach(), slope
 
 
 LOGITS = torch.tensor(

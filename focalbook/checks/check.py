@@ -8,6 +8,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 import torch
@@ -72,6 +73,19 @@ class Check:
 
     def _agree(self, given, right):
         return all(alike(one, other, self.tolerance) for one, other in zip(given, right))
+
+
+def loss_and_slope(function, logits, *arguments):
+    """A probe for checks of a loss: what the function returns, and the slope of its sum in the logits (a fresh tensor);
+    a slope of zeros where the loss has none."""
+    logits = logits.requires_grad_()
+    loss = function(logits, *arguments)
+    if isinstance(loss, Real | np.ndarray):
+        return torch.as_tensor(loss, dtype=logits.dtype), torch.zeros_like(logits)
+    if not isinstance(loss, torch.Tensor):
+        return loss
+    slope = torch.autograd.grad(loss.sum(), logits)[0] if loss.requires_grad else torch.zeros_like(logits)
+    return loss.detach(), slope
 
 
 def within_time(work, seconds=SECONDS):

@@ -1,8 +1,8 @@
 """What is wrong with the notebook files: what nbval lets through is named here.
 
 nbval re-runs every cell and compares its outputs, but skips a cell that was never run, ignores execution counts, the
-kind, order and metadata of outputs, pictures other than SVG, tags and all prose. ``test_notebooks`` holds every chapter
-to no fault; ``test_corruption`` plants faults to see each one named.
+kind, order and metadata of outputs, pictures other than SVG, tags and all prose. ``make verify`` and ``test_notebooks``
+hold every chapter and every page of exercises to no fault; ``test_corruption`` plants faults to see each one named.
 """
 
 import ast
