@@ -15,6 +15,7 @@ module               idea                                                 chapte
 ``evaluation``       average precision by the COCO rules                  10
 ``mining``           online hard example mining                           11
 ``studies``          every run that the book reports, declared            11
+``sources``          what determines a result, as a hash                  11
 ``records``          runs as small files, read with care                  11
 ``experiments``      the studies, run, recorded and replayed              11
 ``owners``           who owns the loss of a detector in training          14

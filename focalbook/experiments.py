@@ -27,7 +27,8 @@ import torch
 from focalbook.calibration import calibrate
 from focalbook.evaluation import as_rows, average_precision, detect_scenes
 from focalbook.owners import owners_of
-from focalbook.records import RECORDS, checksum, cure, load, path_of, save, sources_hash
+from focalbook.records import RECORDS, checksum, cure, load, path_of, save
+from focalbook.sources import sources_hash
 from focalbook.studies import STUDIES, VERSIONS
 from focalbook.training import PULSE, train
 

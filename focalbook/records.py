@@ -4,7 +4,6 @@ A record lies in ``book/records/<study>/``. It names its seed, settings, device 
 determined it, and carries a checksum, so that a broken or edited one is refused by name.
 """
 
-import ast
 import errno
 import hashlib
 import json
@@ -12,36 +11,6 @@ import os
 from pathlib import Path
 
 RECORDS = Path(__file__).parent.parent / "book" / "records"
-
-SOURCES = (
-    *("losses", "imbalance", "scenes", "boxes", "anchors", "matching", "retinanet"),
-    *("mining", "cousins", "distributed", "training", "evaluation", "calibration", "owners"),
-)
-"""The modules that determine a result."""
-
-
-def _canonical(node):
-    """A syntax tree as nested lists, without docstrings, positions and empty fields: alike on every Python version."""
-    if isinstance(node, list):
-        return [_canonical(item) for item in node if not (isinstance(item, ast.Expr) and _is_text(item.value))]
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
-    return [type(node).__name__, *((name, _canonical(value)) for name, value in sorted(fields, key=lambda f: f[0]))]
-
-
-def _is_text(node):
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def sources_hash(names=SOURCES):
-    """Hash of the code that determines a result: the syntax trees of these modules, comments and docstrings aside.
-
-    Explained in chapter 11.
-    """
-    trees = [_canonical(ast.parse((Path(__file__).parent / f"{name}.py").read_text("utf-8"))) for name in names]
-    return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:16]
-
 
 def checksum(record):
     """Hash of all that a record says but the checksum itself: an edited record no longer has it (chapter 11)."""

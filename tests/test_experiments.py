@@ -1,12 +1,10 @@
 """Records: written whole, read with care, stale when the code behind them changes. A few runs of three steps are the
 only training here."""
 
-import ast
 import json
 import math
 import os
 import shutil
-import textwrap
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +12,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from focalbook import calibration, evaluation, experiments, owners, records, training
+from focalbook import calibration, evaluation, experiments, owners, records, sources, training
 from focalbook.calibration import fit_temperature, reliability
 from focalbook.experiments import bootstrap_interval, chosen, load_study, main, plan_of, runs, stale
 from focalbook.matching import match
-from focalbook.records import SOURCES, load, path_of, save, sources_hash
+from focalbook.records import load, path_of, save
 from focalbook.retinanet import Detections
 from focalbook.scenes import TEST, VALIDATION, SceneSettings, render
+from focalbook.sources import SOURCES, sources_hash
 from focalbook.studies import Arm, Study
 from focalbook.training import LOSSES, PULSE, Run, TrainSettings, class_targets, new_model
 
@@ -39,7 +38,7 @@ HASHES = {}
 
 def remembered_hash():
     """``sources_hash``, parsing the same text only once."""
-    texts = tuple((Path(records.__file__).parent / f"{name}.py").read_bytes() for name in SOURCES)
+    texts = tuple((Path(sources.__file__).parent / f"{name}.py").read_bytes() for name in SOURCES)
     if texts not in HASHES:
         HASHES[texts] = sources_hash()
     return HASHES[texts]
@@ -132,95 +131,12 @@ def save_all(*studies, ap=lambda arm, lr, seed: 0.5):
             save(crafted(study, *task, ap(*task)))
 
 
-# ---- what the hash of the code sees ----
-
-
-def canonical(code):
-    return records._canonical(ast.parse(textwrap.dedent(code)))
-
-
-CODE = '''
-def area(width, height=2):
-    """The area."""
-    return width * height
-'''
-
-
-@pytest.mark.parametrize(
-    "same",
-    [
-        CODE.replace("The area.", "Another text."),
-        CODE.replace('    """The area."""\n', ""),
-        CODE.replace("return", "# a comment\n    return"),
-        CODE.replace("width * height", "(width\n            * height)"),
-        '"""A module."""\n\n\n' + CODE + "\n\n",
-        CODE.replace("height=2", "height = 0x2"),
-    ],
-    ids=["docstring", "no docstring", "comment", "formatting", "module docstring", "spelling of a number"],
-)
-def test_comments_docstrings_and_formatting_leave_the_code_as_it_is(same):
-    assert same != CODE and canonical(same) == canonical(CODE)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        CODE.replace("*", "+"),
-        CODE.replace("2", "3"),
-        CODE.replace("2", "2.0"),
-        CODE.replace("width * height", "height * width"),
-        CODE.replace("area", "surface"),
-        CODE.replace("    return", "    width += 0\n    return"),
-        CODE.replace("=2", "=None"),
-        CODE.replace("=2", ""),
-    ],
-    ids=["operator", "number", "type", "order", "name", "statement", "none", "no default"],
-)
-def test_any_other_change_is_a_change_of_the_code(other):
-    assert canonical(other) != canonical(CODE)
-
-
 @pytest.fixture
 def copied_sources(monkeypatch, tmp_path):
     """A copy of the package's files that the hash reads in place of them."""
-    folder = shutil.copytree(Path(records.__file__).parent, tmp_path / "focalbook")
-    monkeypatch.setattr(records, "__file__", str(folder / "records.py"))
+    folder = shutil.copytree(Path(sources.__file__).parent, tmp_path / "focalbook")
+    monkeypatch.setattr(sources, "__file__", str(folder / "sources.py"))
     return folder
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_a_change_of_any_source_changes_the_hash(copied_sources, name):
-    before = sources_hash()
-    with open(copied_sources / f"{name}.py", "a", encoding="utf-8") as file:
-        file.write("\n# a comment\n")
-    assert sources_hash() == before
-    with open(copied_sources / f"{name}.py", "a", encoding="utf-8") as file:
-        file.write("\nADDED = 1\n")
-    assert sources_hash() != before
-
-
-def test_the_figures_do_not_belong_to_the_code_behind_a_result(copied_sources):
-    before = sources_hash()
-    (copied_sources / "plots.py").write_text("COLOURS = {}\n", "utf-8")
-    assert sources_hash() == before
-
-
-def imported(name):
-    """The modules of the package that one of them imports."""
-    for node in ast.walk(ast.parse((Path(records.__file__).parent / f"{name}.py").read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "focalbook":
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module.startswith("focalbook."):
-            yield node.module.removeprefix("focalbook.")
-
-
-def test_every_module_that_a_result_imports_is_hashed():
-    assert {module for name in SOURCES for module in imported(name)} <= set(SOURCES)
-
-
-@pytest.mark.parametrize("measure", [owners.owners_of, calibration.calibrate])
-def test_what_a_record_says_of_a_model_is_measured_by_code_that_is_hashed(measure):
-    assert measure.__module__.removeprefix("focalbook.") in SOURCES
 
 
 # ---- saving and loading ----

@@ -29,6 +29,7 @@ CORE = (
     "owners",
     "calibration",
     "studies",
+    "sources",
     "records",
     "experiments",
     "coco",

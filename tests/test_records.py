@@ -16,7 +16,8 @@ import pytest
 
 from focalbook import experiments
 from focalbook.experiments import agrees, load_study, runs, stale
-from focalbook.records import RECORDS, cure, path_of, sources_hash, write
+from focalbook.records import RECORDS, cure, path_of, write
+from focalbook.sources import sources_hash
 from focalbook.studies import STUDIES
 
 

@@ -30,7 +30,8 @@ import torch.nn.functional as F
 
 from focalbook import plots
 from focalbook.losses import sigmoid_focal_loss
-from focalbook.records import cure, sources_hash, write
+from focalbook.records import cure, write
+from focalbook.sources import sources_hash
 
 FOLDER = Path(__file__).resolve().parent.parent / "_build" / "bench"
 SIZES = {"cpu": (10**5, 10**6, 10**7), "cuda": (10**5, 10**6, 10**7, 16 * 10**6)}
