@@ -57,8 +57,8 @@ def grid_anchors(cell, places, stride):
     y = (torch.arange(rows, dtype=cell.dtype) + 0.5) * stride
     x = (torch.arange(columns, dtype=cell.dtype) + 0.5) * stride
     y, x = torch.meshgrid(y, x, indexing="ij")
-    centres = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
-    return (centres + cell).view(-1, 4)
+    centers = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
+    return (centers + cell).view(-1, 4)
 
 
 def places_per_level(image_size, settings=AnchorSettings()):

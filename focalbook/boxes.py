@@ -30,7 +30,7 @@ def iou(a, b):
     return inter / union.clamp(min=torch.finfo(inter.dtype).tiny)
 
 
-def _centre_size(boxes):
+def _center_size(boxes):
     size = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + size / 2, size
 
@@ -41,9 +41,9 @@ def encode(boxes, anchors):
     dx = (x - x_a) / w_a, dy = (y - y_a) / h_a, dw = ln(w / w_a), dh = ln(h / h_a) (Girshick et al. 2014). Both
     arguments (..., 4) with positive sides. Inverse of ``decode``. Explained in chapter 7.
     """
-    centre, size = _centre_size(boxes)
-    anchor_centre, anchor_size = _centre_size(anchors)
-    return torch.cat([(centre - anchor_centre) / anchor_size, torch.log(size / anchor_size)], dim=-1)
+    center, size = _center_size(boxes)
+    anchor_center, anchor_size = _center_size(anchors)
+    return torch.cat([(center - anchor_center) / anchor_size, torch.log(size / anchor_size)], dim=-1)
 
 
 def decode(deltas, anchors):
@@ -51,10 +51,10 @@ def decode(deltas, anchors):
 
     dw and dh are cut at ``LARGEST_STEP``, so an untrained head cannot make an infinite box. Explained in chapter 7.
     """
-    anchor_centre, anchor_size = _centre_size(anchors)
-    centre = anchor_centre + deltas[..., :2] * anchor_size
+    anchor_center, anchor_size = _center_size(anchors)
+    center = anchor_center + deltas[..., :2] * anchor_size
     half = anchor_size * torch.exp(deltas[..., 2:].clamp(max=LARGEST_STEP)) / 2
-    return torch.cat([centre - half, centre + half], dim=-1)
+    return torch.cat([center - half, center + half], dim=-1)
 
 
 def nms(boxes, scores, labels, threshold=0.5):

@@ -4,14 +4,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-COLOURS = {"cross-entropy": "#b4530f", "balanced cross-entropy": "#7c57cf", "focal loss": "#0b7a77"}
-"""One colour a loss, in every figure, told apart with colour blindness; readable on white, and inverted in the dark."""
+COLORS = {"cross-entropy": "#b4530f", "balanced cross-entropy": "#7c57cf", "focal loss": "#0b7a77"}
+"""One color a loss, in every figure, told apart with color blindness; readable on white, and inverted in the dark."""
 
 INK = "#5a6472"
 """Axes and text: a gray that is readable on white, and in the dark inverted."""
 
-BOX_COLOURS = ("#ffd23f", "#4cc9f0", "#ff70a6")
-"""One colour a class for boxes drawn over a scene."""
+BOX_COLORS = ("#ffd23f", "#4cc9f0", "#ff70a6")
+"""One color a class for boxes drawn over a scene."""
 
 
 def use_style():
@@ -28,7 +28,7 @@ def use_style():
             "axes.titlesize": 11,
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=list(COLOURS.values()) + [INK]),
+            "axes.prop_cycle": plt.cycler(color=list(COLORS.values()) + [INK]),
             "axes.grid": True,
             "grid.color": INK,
             "grid.alpha": 0.2,
@@ -81,20 +81,20 @@ def _draw_boxes(axes, boxes, labels, texts=None, style="-"):
         if label < 0:
             continue
         x1, y1, x2, y2 = (round(value, 2) for value in box)  # as in ``steady``: no last bits in the figure's bytes
-        colour = BOX_COLOURS[label % len(BOX_COLOURS)]
-        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1.5, ls=style))
+        color = BOX_COLORS[label % len(BOX_COLORS)]
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=1.5, ls=style))
         if texts is not None:
             # By turns above and below, so that two boxes on one object do not overprint; but never out of the picture.
             above = (number % 2 == 0 and y1 > 8) or y2 > axes.get_ylim()[0] - 8
             place, side = (y1 - 2, "bottom") if above else (y2 + 2, "top")
             ground = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
-            axes.text(x1, place, texts[number], color=colour, fontsize=7, va=side, bbox=ground)
+            axes.text(x1, place, texts[number], color=color, fontsize=7, va=side, bbox=ground)
 
 
-def draw_boxes(axes, boxes, colour=INK, style="-", width=1.5):
-    """Draw the outlines of ``boxes`` (N, 4), in pixels, all in one colour and one line ``style`` of this ``width``."""
+def draw_boxes(axes, boxes, color=INK, style="-", width=1.5):
+    """Draw the outlines of ``boxes`` (N, 4), in pixels, all in one color and one line ``style`` of this ``width``."""
     for x1, y1, x2, y2 in boxes.tolist():
-        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=width, ls=style))
+        axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=width, ls=style))
 
 
 def show_retinanet(axes, image, stem, stages, levels, heads):
@@ -148,19 +148,19 @@ def show_truth_and_detections(axes, image, boxes, labels, detections, score=0.3)
     _draw_boxes(axes, detections.boxes[kept].tolist(), detections.labels[kept].tolist(), scores)
 
 
-def show_difference(axes, row, values, interval, colour):
+def show_difference(axes, row, values, interval, color):
     """Draw differences as points on a ``row``, their mean with an ``interval`` (low, high), and the line at zero."""
     axes.axvline(0, color=INK, linewidth=1)
-    axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.45, markersize=5)
-    axes.hlines(row + 0.2, *interval, color=colour, linewidth=3)
-    axes.plot(sum(values) / len(values), row + 0.2, "D", color=colour, markersize=7)
+    axes.plot(values, [row] * len(values), "o", color=color, alpha=0.45, markersize=5)
+    axes.hlines(row + 0.2, *interval, color=color, linewidth=3)
+    axes.plot(sum(values) / len(values), row + 0.2, "D", color=color, markersize=7)
 
 
-def show_runs(axes, place, values, interval, colour):
+def show_runs(axes, place, values, interval, color):
     """Draw runs as points above a ``place`` on the horizontal axis, their mean with an ``interval`` (low, high)."""
-    axes.plot([place] * len(values), values, "o", color=colour, alpha=0.35, markersize=4)
-    axes.vlines(place, *interval, color=colour, linewidth=3)
-    axes.plot(place, sum(values) / len(values), "D", color=colour, markersize=6)
+    axes.plot([place] * len(values), values, "o", color=color, alpha=0.35, markersize=4)
+    axes.vlines(place, *interval, color=color, linewidth=3)
+    axes.plot(place, sum(values) / len(values), "D", color=color, markersize=6)
 
 
 def show_speed(figure, rows):
@@ -168,7 +168,7 @@ def show_speed(figure, rows):
 
     ``rows``: those of ``tools/bench.py``, one panel for each device and way of handing out memory (chapter 17).
     """
-    ours, theirs = COLOURS["focal loss"], COLOURS["cross-entropy"]
+    ours, theirs = COLORS["focal loss"], COLORS["cross-entropy"]
     styles = {
         "limit": (INK, ":", ""),
         "compiled focalbook": (ours, "--", "D"),
@@ -181,14 +181,14 @@ def show_speed(figure, rows):
     groups = list(dict.fromkeys((row["device"], row["pages"]) for row in rows))
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for panel, group in zip(panels, groups):
-        for variant, (colour, line, marker) in styles.items():
+        for variant, (color, line, marker) in styles.items():
             mine = [row for row in rows if (row["device"], row["pages"], row["variant"]) == (*group, variant)]
             if not mine:
                 continue
             logits, times = [row["logits"] for row in mine], [row["times"] for row in mine]
             low, middle, high = zip(*times)
-            panel.plot(logits, middle, color=colour, linestyle=line, marker=marker, markersize=5, label=variant)
-            panel.fill_between(logits, low, high, color=colour, alpha=0.15, lw=0)
+            panel.plot(logits, middle, color=color, linestyle=line, marker=marker, markersize=5, label=variant)
+            panel.fill_between(logits, low, high, color=color, alpha=0.15, lw=0)
         panel.set(xscale="log", yscale="log", xlabel="logits", title=f"{group[0].upper()}, pages {group[1]}")
         panel.xaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

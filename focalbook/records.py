@@ -12,6 +12,7 @@ from pathlib import Path
 
 RECORDS = Path(__file__).parent.parent / "book" / "records"
 
+
 def checksum(record):
     """Hash of all that a record says but the checksum itself: an edited record no longer has it (chapter 11)."""
     content = {key: value for key, value in record.items() if key != "checksum"}

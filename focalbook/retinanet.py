@@ -123,9 +123,9 @@ class RetinaNet(nn.Module):
         self.regression = Subnet(channels, depth, anchors.per_place, 4)
         self.level_sizes = [places * anchors.per_place for places in places_per_level(image_size, anchors)]
         self.register_buffer("anchors", make_anchors(image_size, anchors), persistent=False)
-        self._initialise(prior, generator)
+        self._initialize(prior, generator)
 
-    def _initialise(self, prior, generator):
+    def _initialize(self, prior, generator):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)

@@ -18,7 +18,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 """Seeds of the three collections: what a model learns from, what is chosen by, and what is reported on."""
 
 # What a random number is for: the last word of its hash.
-_ORDER, _KIND, _WIDTH, _HEIGHT, _X, _Y, _COLOUR, _CONTRAST, _COUNT, _COARSE, _FINE, _NOISE = range(12)
+_ORDER, _KIND, _WIDTH, _HEIGHT, _X, _Y, _COLOR, _CONTRAST, _COUNT, _COARSE, _FINE, _NOISE = range(12)
 
 
 def _disc(u, v):
@@ -58,7 +58,7 @@ class SceneSettings:
     ``objects``: fewest and most objects in a scene. ``distractors``: shapes of no class in a scene.
     ``extent``: smallest and largest half side of an item's box in pixels, drawn for width and height apart.
     ``classes``: names from ``SHAPES``; the shapes left over serve as distractors.
-    ``contrast``: least and most distance of an item's colour from mid-grey, in each channel, at most 0.5.
+    ``contrast``: least and most distance of an item's color from mid-gray, in each channel, at most 0.5.
     ``clutter``: amplitude of the background's texture; ``noise``: amplitude of the pixel noise, both in [0, 1].
 
     Raises ``ValueError`` for a setting that no scene can meet. Explained in chapter 6.
@@ -139,7 +139,7 @@ class Scenes(NamedTuple):
 
 
 def _mix(x):
-    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014) on int64, whose products wrap; >> needs its sign cut."""
+    """The finalizer of SplitMix64 (Steele, Lea & Flood 2014) on int64, whose products wrap; >> needs its sign cut."""
     x = (x ^ ((x >> 30) & (2**34 - 1))) * (0xBF58476D1CE4E5B9 - 2**64)
     x = (x ^ ((x >> 27) & (2**37 - 1))) * (0x94D049BB133111EB - 2**64)
     return x ^ ((x >> 31) & (2**33 - 1))
@@ -243,11 +243,11 @@ def render(indices, seed=TRAIN, settings=SceneSettings(), device="cpu", dtype=to
         distance = torch.where(kind_at == number, shape(u, v), distance)
     cover = (0.5 - distance * half_at).clamp(0, 1)[:, None]  # the share of the pixel inside, to first order
 
-    sign = torch.where(_uniform(scene, _COLOUR, (settings.cells, 3)) < 0.5, -1.0, 1.0)
+    sign = torch.where(_uniform(scene, _COLOR, (settings.cells, 3)) < 0.5, -1.0, 1.0)
     low, high = settings.contrast
-    colour = 0.5 + sign * (low + (high - low) * _uniform(scene, _CONTRAST, (settings.cells, 3)))
+    color = 0.5 + sign * (low + (high - low) * _uniform(scene, _CONTRAST, (settings.cells, 3)))
     ground = 0.5 + _texture(scene, settings)
-    images = ground * (1 - cover) + _per_pixel(colour, settings) * cover
+    images = ground * (1 - cover) + _per_pixel(color, settings) * cover
     images = images + settings.noise * _pixel_noise(scene, settings.size)
 
     first = order[:, : settings.objects[1]]

@@ -26,7 +26,8 @@ def sources_hash(names=SOURCES):
 
 
 def definitions(texts):
-    """The top-level statements of these modules, given as texts, in what decides a result: sorted, each once."""
+    """The top-level statements of these modules, given as texts, in what decides a result: sorted, each once (chapter
+    11)."""
     found = set()
     for text in texts:
         tree = ast.parse(text)

@@ -67,7 +67,7 @@ class TrainSettings:
                 raise ValueError(f"{name} must be an integer that is at least {least}, got {value!r}")
         if self.channels % 8:
             raise ValueError(
-                "channels must be a multiple of 8, the size of a normalisation group, "  # codespell:ignore
+                "channels must be a multiple of 8, the size of a normalization group, "  # codespell:ignore
                 f"got {self.channels}"
             )
         if not self.lr > 0:
@@ -150,10 +150,10 @@ def detection_loss(logits, deltas, matches, anchors, *args, **loss):
     the two scalars are this process's part. Explained in chapters 8 and 19.
     """
     positive = matches.labels >= 0
-    normaliser = distributed.total(positive.sum()).clamp(min=1)
+    normalizer = distributed.total(positive.sum()).clamp(min=1)
     errors = F.smooth_l1_loss(deltas, encode(matches.boxes, anchors).to(deltas.dtype), beta=0.1, reduction="none")
-    classification = class_losses(logits, matches, *args, **loss).sum() / normaliser
-    regression = (errors * positive[..., None]).sum() / normaliser
+    classification = class_losses(logits, matches, *args, **loss).sum() / normalizer
+    regression = (errors * positive[..., None]).sum() / normalizer
     return classification, regression
 
 

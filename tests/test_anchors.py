@@ -7,7 +7,7 @@ from focalbook.anchors import AnchorSettings, cell_anchors, grid_anchors, make_a
 from focalbook.boxes import area
 
 
-def centres(anchors):
+def centers(anchors):
     return (anchors[:, :2] + anchors[:, 2:]) / 2
 
 
@@ -16,9 +16,9 @@ def test_a_two_by_two_grid_by_hand():
     assert anchors.tolist() == [[-12, -12, 20, 20], [-4, -12, 28, 20], [-12, -4, 20, 28], [-4, -4, 28, 28]]
 
 
-def test_centres_lie_half_a_stride_in():
+def test_centers_lie_half_a_stride_in():
     anchors = grid_anchors(cell_anchors(5), (2, 3), stride=4)
-    assert centres(anchors).tolist() == [[2, 2], [6, 2], [10, 2], [2, 6], [6, 6], [10, 6]]
+    assert centers(anchors).tolist() == [[2, 2], [6, 2], [10, 2], [2, 6], [6, 6], [10, 6]]
 
 
 def test_a_ratio_is_height_over_width():
@@ -59,7 +59,7 @@ def test_levels_follow_each_other_fine_to_coarse():
     anchors = make_anchors(16, settings)
     fine, coarse = anchors[:16], anchors[16:]
     assert area(fine).unique().tolist() == [12**2] and area(coarse).unique().tolist() == [24**2]
-    assert centres(fine)[0].tolist() == [2, 2] and centres(coarse)[0].tolist() == [4, 4]
+    assert centers(fine)[0].tolist() == [2, 2] and centers(coarse)[0].tolist() == [4, 4]
 
 
 def test_the_grid_is_symmetric_about_the_middle_of_the_image():
@@ -91,6 +91,6 @@ def test_a_setting_without_anchors_is_named_with_its_value(setting, message):
         AnchorSettings(**setting)
 
 
-def test_neighbouring_scales_differ_by_a_third_of_an_octave():
+def test_neighboring_scales_differ_by_a_third_of_an_octave():
     sides = area(cell_anchors(1, AnchorSettings().scales)).sqrt()
     assert (sides[1:] / sides[:-1]).log2().tolist() == pytest.approx([1 / 3] * 2)

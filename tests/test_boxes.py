@@ -75,7 +75,7 @@ def test_no_boxes_have_no_overlaps():
 
 
 def test_deltas_of_a_box_by_hand():
-    # centre from (10, 10) to (12, 5) on a 20 x 10 anchor; twice as wide, half as high
+    # center from (10, 10) to (12, 5) on a 20 x 10 anchor; twice as wide, half as high
     deltas = encode(tensor([-8, 2.5, 32, 7.5]), tensor([0, 5, 20, 15]))
     torch.testing.assert_close(deltas, tensor([0.1, -0.5, math.log(2), -math.log(2)]))
 

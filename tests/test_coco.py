@@ -81,7 +81,7 @@ def test_images_boxes_and_labels_come_back(folder):
         torch.testing.assert_close(boxes, scenes.boxes[index][real])
         assert labels.tolist() == scenes.labels[index][real].tolist()
         error = (pixels - scenes.images[index]).abs()
-        assert error.max() < 0.003 if png else error.mean() < 0.1  # JPEG of noise loses colour
+        assert error.max() < 0.003 if png else error.mean() < 0.1  # JPEG of noise loses color
 
 
 def test_a_batch_has_the_shapes_and_padding_of_scenes(folder):

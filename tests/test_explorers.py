@@ -29,7 +29,7 @@ NAMES = tuple(explorers.PICTURES)
 SLIDERS = {
     "losses": ["Focusing γ", "Class weight α", "Probability pt"],
     "crowd": ["Negatives", "p of a negative", "p of the positive"],
-    "optimiser": [
+    "optimizer": [
         "Background logits, mean",
         "Foreground logits, mean",
         "Spread of both",
@@ -40,7 +40,7 @@ SLIDERS = {
 PAGES = {
     "losses": "04-focal-loss",
     "crowd": "04-focal-loss",
-    "optimiser": "05-gradient",
+    "optimizer": "05-gradient",
     "detector": "11-verdict",
 }
 PLACES = [*PAGES.items(), ("detector", "index")]
@@ -199,10 +199,10 @@ def test_scripts_load_nothing():
         assert found == [], path.name
 
 
-def test_colours_are_those_of_the_figures():
+def test_colors_are_those_of_the_figures():
     text = (ROOT / "book" / "_static" / "book.css").read_text("utf-8")
-    for name, colour in plots.COLOURS.items():
-        assert f"--{name.replace(' ', '-')}: {colour};" in text
+    for name, color in plots.COLORS.items():
+        assert f"--{name.replace(' ', '-')}: {color};" in text
 
 
 def test_nothing_moves_by_itself():
@@ -281,9 +281,9 @@ def test_crowd_reads_out_what_focalbook_computes(visit, n, easy, hard):
     "background, foreground, spread, n",
     [(30, 70, 13, 75), (0, 0, 0, 0), (120, 160, 28, 100), (34, 34, 4, 50), (80, 10, 20, 25)],
 )
-def test_optimiser_reads_out_what_focalbook_computes(visit, background, foreground, spread, n):
-    figure = visit.explorer("optimiser")
-    steps = zip(SLIDERS["optimiser"], (background, foreground, spread, n))
+def test_optimizer_reads_out_what_focalbook_computes(visit, background, foreground, spread, n):
+    figure = visit.explorer("optimizer")
+    steps = zip(SLIDERS["optimizer"], (background, foreground, spread, n))
     background, foreground, spread, n = (drive(figure, *pair) for pair in steps)
     found, z = read(figure), (np.arange(1201) - 600) / 100
     logits = torch.from_numpy(np.stack([foreground + spread * z, background + spread * z]))

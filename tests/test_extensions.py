@@ -6,7 +6,7 @@ from docutils import nodes
 pytest.importorskip("sphinx")
 import chapter_line  # noqa: E402
 import exercises  # noqa: E402
-import maths  # noqa: E402
+import formulas  # noqa: E402
 import theme  # noqa: E402
 
 
@@ -35,17 +35,17 @@ def test_without_such_an_address_no_button_points_nowhere(url):
     ],
 )
 def test_formulas_become_mathml_with_the_spaces_of_tex(tex, part):
-    assert part in maths.mathml(tex)
+    assert part in formulas.mathml(tex)
 
 
 def test_lines_of_formulas_stand_below_each_other():
-    assert maths.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "block").count("<mtr>") == 2
+    assert formulas.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "block").count("<mtr>") == 2
 
 
 @pytest.mark.parametrize("tex", [r"\unheardof{a}", "a & b"])
 def test_a_formula_that_would_be_shown_as_typed_fails_the_build(tex):
     with pytest.raises(ValueError, match="cannot show: "):
-        maths.mathml(tex)
+        formulas.mathml(tex)
 
 
 def test_roles_that_no_screen_reader_accepts_go():
@@ -61,7 +61,7 @@ def test_roles_that_no_screen_reader_accepts_go():
 def test_what_follows_a_formula_without_a_space_stays_with_it(after, clings, rest):
     formula = nodes.math("", "p_t")
     paragraph = nodes.paragraph("", "", nodes.Text("With "), formula, nodes.Text(after))
-    maths.keep_what_clings(None, paragraph, "page")
+    formulas.keep_what_clings(None, paragraph, "page")
     assert formula.get("clings") == clings
     assert paragraph.children[2].astext() == rest
 

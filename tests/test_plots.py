@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from focalbook.plots import (  # noqa: E402
-    BOX_COLOURS,
-    COLOURS,
+    BOX_COLORS,
+    COLORS,
     INK,
     draw_boxes,
     show_difference,
@@ -35,31 +35,31 @@ def axes():
     return Figure().add_subplot()
 
 
-def luminance(colour):
+def luminance(color):
     """Relative luminance by WCAG 2."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_every_loss_has_its_own_colour():
-    assert list(COLOURS) == list(LOSSES) and len(set(COLOURS.values())) == 3
+def test_every_loss_has_its_own_color():
+    assert list(COLORS) == list(LOSSES) and len(set(COLORS.values())) == 3
 
 
-@pytest.mark.parametrize("colour", [*COLOURS.values(), INK])
-def test_lines_and_axes_stand_out_from_white_and_from_black(colour):
+@pytest.mark.parametrize("color", [*COLORS.values(), INK])
+def test_lines_and_axes_stand_out_from_white_and_from_black(color):
     # WCAG 2 asks for a contrast of 3 to 1 for lines.
-    assert 1.05 / (luminance(colour) + 0.05) >= 3 and (luminance(colour) + 0.05) / 0.05 >= 3
+    assert 1.05 / (luminance(color) + 0.05) >= 3 and (luminance(color) + 0.05) / 0.05 >= 3
 
 
-def test_there_is_a_box_colour_for_every_class():
-    assert len(set(BOX_COLOURS)) >= len(SceneSettings().classes)
+def test_there_is_a_box_color_for_every_class():
+    assert len(set(BOX_COLORS)) >= len(SceneSettings().classes)
 
 
-def test_the_style_draws_on_transparent_ground_in_the_books_colours():
+def test_the_style_draws_on_transparent_ground_in_the_books_colors():
     with matplotlib.rc_context():
         use_style()
         assert matplotlib.rcParams["figure.facecolor"] == matplotlib.rcParams["axes.facecolor"] == "none"
-        assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][:3] == list(COLOURS.values())
+        assert matplotlib.rcParams["axes.prop_cycle"].by_key()["color"][:3] == list(COLORS.values())
 
 
 def test_the_style_makes_the_bytes_of_an_svg_stable(tmp_path):
@@ -89,11 +89,11 @@ def test_a_scene_is_shown_in_pixel_coordinates(axes):
     assert len(axes.patches) == 0
 
 
-def test_every_box_is_drawn_in_its_classes_colour_and_padding_is_not(axes):
+def test_every_box_is_drawn_in_its_classes_color_and_padding_is_not(axes):
     boxes = torch.tensor([[1.0, 2, 11, 8], [3, 3, 9, 9], [0, 0, 0, 0]])
     show_scene(axes, torch.zeros(3, 20, 20), boxes, torch.tensor([2, 0, -1]), style="--")
     assert [patch.get_bbox().bounds for patch in axes.patches] == [(1, 2, 10, 6), (3, 3, 6, 6)]
-    assert [patch.get_edgecolor()[:3] for patch in axes.patches] == [to_rgb(BOX_COLOURS[2]), to_rgb(BOX_COLOURS[0])]
+    assert [patch.get_edgecolor()[:3] for patch in axes.patches] == [to_rgb(BOX_COLORS[2]), to_rgb(BOX_COLORS[0])]
 
 
 def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
@@ -104,10 +104,10 @@ def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
 
 
 def test_outlines_are_all_alike(axes):
-    draw_boxes(axes, torch.tensor([[1.0, 2, 11, 8], [3, 3, 9, 9]]), COLOURS["focal loss"], ":", 3)
+    draw_boxes(axes, torch.tensor([[1.0, 2, 11, 8], [3, 3, 9, 9]]), COLORS["focal loss"], ":", 3)
     assert [patch.get_bbox().bounds for patch in axes.patches] == [(1, 2, 10, 6), (3, 3, 6, 6)]
     kinds = {(patch.get_edgecolor()[:3], patch.get_linestyle(), patch.get_linewidth()) for patch in axes.patches}
-    assert kinds == {(to_rgb(COLOURS["focal loss"]), ":", 3)}
+    assert kinds == {(to_rgb(COLORS["focal loss"]), ":", 3)}
 
 
 def test_the_truth_is_dashed_and_only_sure_detections_are_drawn_with_their_scores(axes):
@@ -116,7 +116,7 @@ def test_the_truth_is_dashed_and_only_sure_detections_are_drawn_with_their_score
     show_truth_and_detections(axes, torch.zeros(3, 40, 40), truth, labels, found)
     drawn = [(patch.get_linestyle(), patch.get_bbox().bounds) for patch in axes.patches]
     assert drawn == [("--", (2, 20, 10, 10)), ("-", (1, 20, 10, 10))]
-    assert axes.patches[1].get_edgecolor()[:3] == to_rgb(BOX_COLOURS[1])
+    assert axes.patches[1].get_edgecolor()[:3] == to_rgb(BOX_COLORS[1])
     assert [text.get_text() for text in axes.texts] == ["0.75"]
 
 

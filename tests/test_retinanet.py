@@ -38,7 +38,7 @@ def test_the_level_sizes_add_up_to_the_anchors():
 
 
 def test_the_outputs_come_in_the_order_of_the_anchors():
-    # Feed a subnet that copies its input with maps that hold the centre of each of their places.
+    # Feed a subnet that copies its input with maps that hold the center of each of their places.
     settings = AnchorSettings(strides=(4, 8), scales=(1.0,), ratios=(0.5, 1.0, 2.0))
     subnet = Subnet(channels=2, depth=0, per_place=3, values=2)
     with torch.no_grad():
@@ -49,8 +49,8 @@ def test_the_outputs_come_in_the_order_of_the_anchors():
                 subnet.output.weight[2 * anchor + value, value, 1, 1] = 1
     maps = []
     for stride in settings.strides:
-        centre = (torch.arange(SIZE // stride) + 0.5) * stride
-        y, x = torch.meshgrid(centre, centre, indexing="ij")
+        center = (torch.arange(SIZE // stride) + 0.5) * stride
+        y, x = torch.meshgrid(center, center, indexing="ij")
         maps.append(torch.stack([x, y])[None])
     anchors = make_anchors(SIZE, settings).float()
     torch.testing.assert_close(subnet(maps)[0], (anchors[:, :2] + anchors[:, 2:]) / 2)

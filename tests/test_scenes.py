@@ -115,7 +115,7 @@ def test_every_random_bit_is_set_half_of_the_time():
     assert ((share - 0.5).abs() < 5 * 0.5 / math.sqrt(len(bits))).all()
 
 
-def test_neighbouring_scenes_purposes_and_positions_are_uncorrelated():
+def test_neighboring_scenes_purposes_and_positions_are_uncorrelated():
     n = 20000
     numbers = scenes._uniform(scenes._mix(torch.arange(n)), scenes._X, (2,))
     other = scenes._uniform(scenes._mix(torch.arange(n)), scenes._Y, (2,))
@@ -212,7 +212,7 @@ def test_objects_lie_in_every_cell():
     assert (row * 4 + column).unique().numel() == settings.cells
 
 
-def test_padding_rows_are_last_and_zero_and_labelled_minus_1():
+def test_padding_rows_are_last_and_zero_and_labeled_minus_1():
     batch = render(range(50), settings=SceneSettings(objects=(0, 3)))
     present = batch.labels >= 0
     assert not (present[:, 1:] & ~present[:, :-1]).any()

@@ -286,7 +286,7 @@ def say(sentence):
 TYPED, STALE = "typed, and not in the list", "0 times on the page"
 PLANTED = {
     "a digit in prose": ("02", replace("A loss of 0.05", "A loss of 0.06"), TYPED),
-    "a digit in maths": ("04", replace(r"$\gamma = 2$ with", r"$\gamma = 3$ with"), TYPED),
+    "a digit in a formula": ("04", replace(r"$\gamma = 2$ with", r"$\gamma = 3$ with"), TYPED),
     "a sign": ("17", replace("At logit $-12$", "At logit $12$"), TYPED),
     "a digit in a table": ("04", replace("| .25 | 33.7 |", "| .25 | 33.8 |"), TYPED),
     "a digit in a caption": ("08", replace(r"$\pi = 0.01$ (solid)", r"$\pi = 0.02$ (solid)"), TYPED),

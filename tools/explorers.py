@@ -24,7 +24,7 @@ from focalbook.scenes import TEST, SceneSettings, render
 from focalbook.training import LOSSES
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "_static" / "explorers"
-PICTURES = {"losses": (7, 3.6), "crowd": (7, 3.6), "optimiser": (7, 5), "detector": (8, 4.6)}  # inches; draw_NAME draws
+PICTURES = {"losses": (7, 3.6), "crowd": (7, 3.6), "optimizer": (7, 5), "detector": (8, 4.6)}  # inches; draw_NAME draws
 DETECTORS = ("cross-entropy", "focal loss")
 SCENES, SIDE = 4, 96
 STEP = 16  # of a scene's pixels, as they are shown: finer ones are noise, and most of the bytes
@@ -36,11 +36,11 @@ def draw_losses(figure, p=0.95):
     dots = []
     for name, setting in (("cross-entropy", (None, 0)), ("focal loss", (0.25, 2))):
         dots.append(focal_loss(p, 1, *setting))
-        axes.plot(p_t, focal_loss(p_t, 1, *setting), color=plots.COLOURS[name])
-        axes.text(1.01, focal_loss(0.995, 1, *setting), name, color=plots.COLOURS[name], va="center")
+        axes.plot(p_t, focal_loss(p_t, 1, *setting), color=plots.COLORS[name])
+        axes.text(1.01, focal_loss(0.995, 1, *setting), name, color=plots.COLORS[name], va="center")
     axes.plot([p, p], dots, color=plots.INK, linewidth=1)
     for name, dot in zip(("cross-entropy", "focal loss"), dots):
-        axes.plot(p, dot, "o", color=plots.COLOURS[name], markersize=7)
+        axes.plot(p, dot, "o", color=plots.COLORS[name], markersize=7)
     axes.text(p - 0.02, dots[1] / 10, f"{dots[0] / dots[1]:.0f} times less", ha="right", va="center")
     axes.axvline(p, color=plots.INK, linestyle=":", linewidth=1)
     axes.set(yscale="log", xlim=(0, 1), ylim=(1e-10, 10))
@@ -55,12 +55,12 @@ def draw_crowd(figure, p=0.05, n=1000):
     axes.axvline(n, color=plots.INK, linestyle=":", linewidth=1)
     for name, setting in LOSSES.items():
         setting = {**setting, "alpha": None if setting["alpha"] == -1 else setting["alpha"]}
-        ratio, colour = focal_loss(p, 0, **setting) / focal_loss(p, 1, **setting), plots.COLOURS[name]
-        axes.plot(count, count * ratio, color=colour)
-        axes.plot(n, n * ratio, "o", color=colour, markersize=7)
-        axes.text(1.2e5, 1e5 * ratio, name, color=colour, va="center")
+        ratio, color = focal_loss(p, 0, **setting) / focal_loss(p, 1, **setting), plots.COLORS[name]
+        axes.plot(count, count * ratio, color=color)
+        axes.plot(n, n * ratio, "o", color=color, markersize=7)
+        axes.text(1.2e5, 1e5 * ratio, name, color=color, va="center")
         place, sides = ((-4, 4), ("right", "bottom")) if name == "cross-entropy" else ((4, -4), ("left", "top"))
-        own = dict(xytext=place, textcoords="offset points", ha=sides[0], va=sides[1], color=colour)
+        own = dict(xytext=place, textcoords="offset points", ha=sides[0], va=sides[1], color=color)
         axes.annotate(f"{np.ceil(1 / ratio):.0f}", (1 / ratio, 1), **own)
     axes.text(1.3, 2e3, "the crowd owns more")
     axes.text(8e4, 3e-4, "the positive owns more", ha="right")
@@ -70,7 +70,7 @@ def draw_crowd(figure, p=0.05, n=1000):
     axes.set_yticks(10.0 ** np.arange(-4, 5, 2))
 
 
-def draw_optimiser(figure, background=-5.0, foreground=-1.0, spread=1.5, n=1000):
+def draw_optimizer(figure, background=-5.0, foreground=-1.0, spread=1.5, n=1000):
     above, *bands = figure.subplots(4, sharex=True, height_ratios=(0.8, 1, 1, 1))
     z = torch.linspace(-6, 6, 73, dtype=torch.float64)  # one of the background's logits is 0
     bell = torch.exp(-z * z / 2)
@@ -90,16 +90,16 @@ def draw_optimiser(figure, background=-5.0, foreground=-1.0, spread=1.5, n=1000)
         masses.append(mass / mass.sum())
     high, low = max(mass[0].max() for mass in masses), max(mass[1].max() for mass in masses)
     room = 0.3 * (high + low)
-    for axes, (name, colour), mass in zip(bands, plots.COLOURS.items(), masses):
-        axes.fill_between(logits[0], mass[0], color=colour, linewidth=0)
+    for axes, (name, color), mass in zip(bands, plots.COLORS.items(), masses):
+        axes.fill_between(logits[0], mass[0], color=color, linewidth=0)
         for part, shade in ((logits[1] > -1e-9, 0.6), (logits[1] < 1e-9, 0.32)):
-            axes.fill_between(logits[1][part], -mass[1][part], color=colour, alpha=shade, linewidth=0)
+            axes.fill_between(logits[1][part], -mass[1][part], color=color, alpha=shade, linewidth=0)
         for x, y in zip(logits, mass * torch.tensor([[1.0], [-1.0]])):
-            axes.plot(x, y, color=colour, linewidth=1.5)
+            axes.plot(x, y, color=color, linewidth=1.5)
         own = dict(textcoords="offset points", ha="right")
         axes.annotate(f"positives {mass[0].sum():.1%}", (12, 0), (0, 4), va="bottom", **own)
         axes.annotate(f"negatives {mass[1].sum():.1%}", (12, 0), (0, -4), va="top", **own)
-        axes.set_title(name, loc="left", fontsize=10, color=colour)
+        axes.set_title(name, loc="left", fontsize=10, color=color)
         axes.set(yticks=[], xlim=(-12, 12), ylim=(-max(low * 1.05, room), max(high * 1.05, room)))
         axes.axhline(0, color=plots.INK, linewidth=0.5)
     for axes in (above, *bands):
@@ -130,7 +130,7 @@ def draw_detector(figure, score=0.5):
                 y, place = (y1 - 2 - line, "bottom") if above else (y2 + 2 + line, "top")
                 text = f"{data['classes'][label]} {chance:.2f}"
                 axes.text(x, y, text, color="white", fontsize=7, ha=side, va=place, bbox=ground)
-        row[0].set_title(name, color=plots.COLOURS[name], loc="left")
+        row[0].set_title(name, color=plots.COLORS[name], loc="left")
 
 
 def hits(rows, truth, overlap=0.5):

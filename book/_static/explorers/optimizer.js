@@ -7,7 +7,7 @@ const BELL = STEPS.map((z) => Math.exp(-z * z / 2));
 const SUM = BELL.reduce((a, b) => a + b);
 
 explorer(
-  "optimiser",
+  "optimizer",
   [
     slider("background", ["Background logits, mean"], -8, 4, 0.1, -5, Number, signed),
     slider("foreground", ["Foreground logits, mean"], -8, 8, 0.1, -1, Number, signed),
@@ -36,7 +36,7 @@ explorer(
     const top = 152, band = 72, step = 98; // a band for each loss, below its name
     const xTicks = [-12, -8, -4, 0, 4, 8, 12].map((v) => [v, String(v).replace("-", "−")]);
     const { svg, X, inside } = axes(width, top + 3 * step + 26, {
-      x: [-12, 12], y: [0, 1], xTicks, yTicks: [], top: top - 16, id: "explorer-optimiser-inside",
+      x: [-12, 12], y: [0, 1], xTicks, yTicks: [], top: top - 16, id: "explorer-optimizer-inside",
       xLabel: "logit", yLabel: "how the logits lie",
     });
     const z = STEPS.filter((_, k) => k % 8 === 0 && Math.abs(STEPS[k]) <= 4);
