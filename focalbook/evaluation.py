@@ -53,7 +53,7 @@ def average_precision(detections, scenes, classes):
 
 def _annotations(images):
     """COCO's rows, corner and size, from (boxes, labels) or (boxes, labels, scores) of each image without padding."""
-    rows = []  # type: list[dict]
+    rows: list[dict] = []
     for image, values in enumerate(images):
         for (x1, y1, x2, y2), label, *score in zip(*(value.tolist() for value in values)):
             if label >= 0:
@@ -63,27 +63,27 @@ def _annotations(images):
     return rows
 
 
-def detect_scenes(model, count, settings, seed=TEST, batch=32, pixels=True):
+def detect_scenes(model, count, data, seed=TEST, batch=32, pixels=True):
     """Run ``model`` on the first ``count`` scenes of a collection: (list of ``Detections``, ``Scenes``), on its device.
 
-    ``settings``: the ``SceneSettings``, or a ``CocoFolder``. ``seed``: the collection, ``TEST`` unless one is choosing.
-    ``pixels``: whether to keep the images, which for many large ones do not fit in memory. Raises ``ValueError`` for a
-    count below 1. Explained in chapter 10.
+    ``data``: the ``DataSet``. ``seed``: the collection, ``TEST`` unless one is choosing. ``pixels``: whether the images
+    are kept, which for many large ones do not fit in memory. Raises ``ValueError`` for a count below 1. Explained in
+    chapter 10.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    weight = model.stem[0].weight
     detections, parts = [], []
     for first in range(0, count, batch):
-        part = settings.batch(range(first, min(count, first + batch)), seed, weight.device, weight.dtype)
+        part = data.batch(range(first, min(count, first + batch)), seed, model.device, model.dtype)
         detections += model.detect(part.images)
         parts.append(part if pixels else part._replace(images=part.images[:, :0]))
     return detections, Scenes(*map(torch.cat, zip(*parts)))
 
 
-def evaluate(model, count, settings, seed=TEST):
+def evaluate(model, count, data, seed=TEST):
     """COCO AP of ``model`` on the first ``count`` scenes of a collection: ``average_precision``'s dict (chapter 10)."""
-    return average_precision(*detect_scenes(model, count, settings, seed, pixels=False), settings.classes)  # type: ignore[call-arg]
+    detections, scenes = detect_scenes(model, count, data, seed, pixels=False)
+    return average_precision(detections, scenes, data.classes)
 
 
 def answers(model, settings, collection, count):
@@ -92,8 +92,7 @@ def answers(model, settings, collection, count):
 
     ``settings``: the ``TrainSettings`` it was trained with. Explained in chapter 14.
     """
-    weight = model.stem[0].weight
-    scenes = settings.scenes.batch(range(count), collection, weight.device, weight.dtype)
+    scenes = settings.scenes.batch(range(count), collection, model.device, model.dtype)
     labels = match(model.anchors, scenes.boxes, scenes.labels).labels
     targets, counts = class_targets(labels, len(settings.scenes.classes))
     with torch.no_grad():

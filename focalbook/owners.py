@@ -17,7 +17,8 @@ def owners_of(model, settings, count=32):
     chapter 14.
     """
     logits, targets = answers(model, settings, VALIDATION, count)
-    groups, found = group_of(logits, targets), {"shares": {}, "cumulative": {}}  # type: torch.Tensor, dict
+    groups = group_of(logits, targets)
+    found: dict[str, dict] = {"shares": {}, "cumulative": {}}
     found["sizes"] = dict(zip(GROUPS, torch.bincount(groups.flatten(), minlength=3).tolist()))
     for name, setting in LOSSES.items():
         loss, gradient = loss_and_gradient(logits, targets, **setting)

@@ -4,11 +4,11 @@ A record lies in ``book/records/<study>/``. It names its seed, settings, device 
 determined it, and carries a checksum, so that a broken or edited one is refused by name.
 """
 
-import errno
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from focalbook.files import write
 
 RECORDS = Path(__file__).parent.parent / "book" / "records"
 
@@ -30,30 +30,6 @@ def _plain(name):
 
 def _place(record):
     return path_of(record["study"], record["arm"], record["settings"]["lr"], record["seed"])
-
-
-def write(path, text):
-    """Write a text file whole or not at all: beside its place, then renamed (chapter 11).
-
-    What breaks off leaves the file before; two processes that write the same file at once leave that of one of them.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text, "utf-8", newline="\n")
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def cure(error):
-    """What to do about an ``OSError`` while writing: one line (chapter 11)."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full: make room and try again"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return f"{error.filename} cannot be written: make its folder writable, or work in a copy of the project"
-    return str(error)
 
 
 def save(record):

@@ -135,6 +135,16 @@ class RetinaNet(nn.Module):
             nn.init.normal_(subnet.output.weight, std=0.01, generator=generator)
         nn.init.constant_(self.classification.output.bias, prior_bias(prior))  # type: ignore[arg-type]
 
+    @property
+    def device(self):
+        """Where the weights lie."""
+        return self.anchors.device
+
+    @property
+    def dtype(self):
+        """The type of the weights."""
+        return self.classification.output.weight.dtype
+
     def forward(self, images):
         """``images`` (B, 3, size, size) in [0, 1] -> logits (B, A, classes) and deltas (B, A, 4)."""
         x = self.stem(images - 0.5)

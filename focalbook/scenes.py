@@ -8,8 +8,9 @@ The image is a board of square cells and a cell holds at most one item, so items
 its item without a search.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,35 @@ SHAPES = {"disc": _disc, "square": _square, "triangle": _triangle, "ring": _ring
 """Signed distance to each shape's edge, negative inside, in a frame where the shape's box is [-1, 1] x [-1, 1]."""
 
 
+class Scenes(NamedTuple):
+    """A batch of B scenes; M is the most objects that a scene may hold.
+
+    ``images``: (B, 3, size, size), values in [0, 1]. ``boxes``: (B, M, 4) float64, corners x1, y1, x2, y2 in pixels.
+    ``labels``: (B, M) int64, the class index, or -1 in a padding row (whose box is zero). Explained in chapter 6.
+    """
+
+    images: torch.Tensor
+    boxes: torch.Tensor
+    labels: torch.Tensor
+
+
+class DataSet(Protocol):
+    """What a detector is trained on and judged on: ``SceneSettings``, or one's own images (``coco.CocoFolder``).
+
+    ``classes``: their names. ``size``: side of its square images in pixels. Explained in chapters 6 and 20.
+    """
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def batch(self, indices: Sequence[int], seed: int, device: str | torch.device, dtype: torch.dtype) -> Scenes:
+        """The images with these indices of a collection (``TRAIN``, ``VALIDATION``, ``TEST``), in ``dtype``."""
+        ...
+
+
 @dataclass(frozen=True)
 class SceneSettings:
     """What a scene holds. The defaults are the book's severe setting: fewer than 1 anchor in 300 is foreground.
@@ -75,41 +105,41 @@ class SceneSettings:
     noise: float = 0.15
 
     def __post_init__(self):
-        def require(holds, message):
-            if not holds:
-                raise ValueError(message)
-
         for name in ("size", "cell", "distractors"):
-            require(isinstance(getattr(self, name), int), f"{name} must be an integer, got {getattr(self, name)!r}")
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be an integer, got {getattr(self, name)!r}")
         for name, kind in (("objects", int), ("extent", (int, float)), ("contrast", (int, float))):
             pair = getattr(self, name)
-            fits = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(value, kind) for value in pair)
-            require(fits, f"{name} must be a pair of {'integers' if kind is int else 'numbers'}, got {pair!r}")
-        require(self.cell >= 8, f"cell must be at least 8 pixels, got {self.cell}")
-        require(
-            self.size >= self.cell and self.size % self.cell == 0,
-            f"size must be a multiple of cell ({self.cell}), got {self.size}",
-        )
-        few, most = self.objects
-        require(0 <= few <= most, f"objects must be (fewest, most) with 0 <= fewest <= most, got {self.objects}")
-        require(self.distractors >= 0, f"distractors must be at least 0, got {self.distractors}")
-        require(
-            most + self.distractors <= self.cells,
-            f"objects and distractors must fit in {self.cells} cells, got {most} + {self.distractors}",
-        )
-        small, large = self.extent
-        require(
-            1 <= small <= large <= self.cell / 2 - 1,
-            f"extent must be (smallest, largest) between 1 and cell / 2 - 1 = {self.cell / 2 - 1:g}, got {self.extent}",
-        )
-        require(len(set(self.classes)) == len(self.classes) > 0, f"classes must be distinct names, got {self.classes}")
+            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(value, kind) for value in pair)):
+                raise ValueError(f"{name} must be a pair of {'integers' if kind is int else 'numbers'}, got {pair!r}")
+        (few, most), (small, large), (low, high) = self.objects, self.extent, self.contrast
+        if self.cell < 8:
+            raise ValueError(f"cell must be at least 8 pixels, got {self.cell}")
+        if self.size < self.cell or self.size % self.cell:
+            raise ValueError(f"size must be a multiple of cell ({self.cell}), got {self.size}")
+        if not 0 <= few <= most:
+            raise ValueError(f"objects must be (fewest, most) with 0 <= fewest <= most, got {self.objects}")
+        if self.distractors < 0:
+            raise ValueError(f"distractors must be at least 0, got {self.distractors}")
+        if most + self.distractors > self.cells:
+            raise ValueError(f"objects and distractors must fit in {self.cells} cells, got {most} + {self.distractors}")
+        if not 1 <= small <= large <= self.cell / 2 - 1:
+            raise ValueError(
+                f"extent must be (smallest, largest) between 1 and cell / 2 - 1 = {self.cell / 2 - 1:g}, "
+                f"got {self.extent}"
+            )
+        if not len(set(self.classes)) == len(self.classes) > 0:
+            raise ValueError(f"classes must be distinct names, got {self.classes}")
         for name in self.classes:
-            require(name in SHAPES, f"classes must come from {', '.join(SHAPES)}, got {name!r}")
-        require(self.distractors == 0 or self.distractor_shapes, "classes must leave a shape for the distractors")
-        low, high = self.contrast
-        require(0 <= low <= high <= 0.5, f"contrast must be (least, most) within 0 and 0.5, got {self.contrast}")
+            if name not in SHAPES:
+                raise ValueError(f"classes must come from {', '.join(SHAPES)}, got {name!r}")
+        if self.distractors and not self.distractor_shapes:
+            raise ValueError("classes must leave a shape for the distractors")
+        if not 0 <= low <= high <= 0.5:
+            raise ValueError(f"contrast must be (least, most) within 0 and 0.5, got {self.contrast}")
         for name in ("clutter", "noise"):
-            require(0 <= getattr(self, name) <= 1, f"{name} must lie in [0, 1], got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
     @property
     def cells(self):
@@ -122,20 +152,8 @@ class SceneSettings:
         return tuple(name for name in SHAPES if name not in self.classes)
 
     def batch(self, indices, seed=TRAIN, device="cpu", dtype=torch.float32):
-        """The ``Scenes`` with these indices: ``render``, in the form in which training asks any data set."""
+        """The ``Scenes`` with these indices, by ``render``."""
         return render(indices, seed, self, device, dtype)
-
-
-class Scenes(NamedTuple):
-    """A batch of B scenes; M is the most objects that a scene may hold.
-
-    ``images``: (B, 3, size, size), values in [0, 1]. ``boxes``: (B, M, 4) float64, corners x1, y1, x2, y2 in pixels.
-    ``labels``: (B, M) int64, the class index, or -1 in a padding row (whose box is zero). Explained in chapter 6.
-    """
-
-    images: torch.Tensor
-    boxes: torch.Tensor
-    labels: torch.Tensor
 
 
 def _mix(x):
@@ -170,9 +188,12 @@ def _texture(scene, settings):
     cells = settings.size // settings.cell
     coarse = _uniform(scene, _COARSE, (3, cells + 1, cells + 1))
     fine = _uniform(scene, _FINE, (3, 4 * cells + 1, 4 * cells + 1))
-    sizes = dict(size=(settings.size, settings.size), mode="bilinear", align_corners=True)  # type: dict
-    octaves = F.interpolate(coarse, **sizes) + F.interpolate(fine, **sizes) - 1
+    octaves = _stretched(coarse, settings.size) + _stretched(fine, settings.size) - 1
     return settings.clutter * octaves
+
+
+def _stretched(values, size):
+    return F.interpolate(values, size=(size, size), mode="bilinear", align_corners=True)
 
 
 def _items(scene, settings):

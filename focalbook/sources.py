@@ -49,7 +49,7 @@ def _parts(node, used):
         return [node]
     parts = {alias.asname or alias.name.split(".")[0]: alias for alias in node.names}
     module = getattr(node, "module", None)
-    return [ast.ImportFrom(module, [alias]) for name, alias in parts.items() if name in used]
+    return [ast.ImportFrom(module, [alias], 0) for name, alias in parts.items() if name in used]
 
 
 class _Meaning(ast.NodeTransformer):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +16,11 @@ from focalbook import distributed, mining
 from focalbook.anchors import AnchorSettings
 from focalbook.boxes import encode
 from focalbook.cousins import asymmetric_loss, gradient_harmonized_loss, poly_focal_loss
+from focalbook.files import write
 from focalbook.losses import sigmoid_focal_loss
 from focalbook.matching import IGNORED, match
 from focalbook.retinanet import RetinaNet
-from focalbook.scenes import TRAIN, SceneSettings
+from focalbook.scenes import TRAIN, DataSet, SceneSettings
 
 LOSSES = {
     "cross-entropy": dict(alpha=-1, gamma=0.0),
@@ -26,9 +28,6 @@ LOSSES = {
     "focal loss": dict(alpha=0.25, gamma=2.0),
 }
 """The three losses by name, as settings of ``sigmoid_focal_loss``: the paper's best alpha for each (tables 1a, 1b)."""
-
-FORMS = ("focal", "poly", "asymmetric", "harmonized")
-"""Classification losses: focal loss, with both cross-entropies as special cases, and its cousins."""
 
 PULSE = 25
 """Steps between two looks at the loss (for the progress bar, the checkpoint and a loss that is no number): looking at
@@ -41,10 +40,9 @@ class TrainSettings:
 
     ``steps`` steps on ``batch`` fresh scenes each; ``optimizer`` "adamw", or "sgd" with momentum 0.9; its learning
     rate on a one-cycle schedule with peak ``lr``, or without ``warmup`` from ``lr`` down along a cosine; gradients cut
-    to the norm ``clip``, if any. ``channels``, ``depth`` and ``prior`` of the ``RetinaNet``; the ``scenes``, or another
-    data set that has their ``classes``, ``size`` and ``batch``, such as a ``CocoFolder``; the anchors;
-    ``label_noise``, the share of objects that are given a wrong class. Raises ``ValueError`` for a setting that cannot
-    train. Explained in chapter 9.
+    to the norm ``clip``, if any. ``channels``, ``depth`` and ``prior`` of the ``RetinaNet``; ``scenes``, the data set:
+    a ``SceneSettings``, or another ``DataSet`` such as a ``CocoFolder``; the anchors; ``label_noise``, the share of
+    objects that are given a wrong class. Raises ``ValueError`` for a setting that cannot train. Explained in chapter 9.
     """
 
     steps: int = 600
@@ -53,7 +51,7 @@ class TrainSettings:
     channels: int = 24
     depth: int = 1
     prior: float = 0.01
-    scenes: SceneSettings = SceneSettings()
+    scenes: DataSet = SceneSettings()
     anchors: AnchorSettings = AnchorSettings()
     optimizer: str = "adamw"
     warmup: bool = True
@@ -67,8 +65,7 @@ class TrainSettings:
                 raise ValueError(f"{name} must be an integer that is at least {least}, got {value!r}")
         if self.channels % 8:
             raise ValueError(
-                "channels must be a multiple of 8, the size of a normalization group, "  # codespell:ignore
-                f"got {self.channels}"
+                f"channels must be a multiple of 8, the size of a normalization group, got {self.channels}"
             )
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
@@ -109,27 +106,35 @@ def class_targets(labels, classes):
     return labels[..., None] == torch.arange(classes, device=labels.device), labels != IGNORED
 
 
+def _harmonized(logits, targets, counts, alpha, gamma):
+    losses = gradient_harmonized_loss(logits, targets, counts[..., None])
+    # GHM divides by all examples, detection_loss by the positives.
+    return losses * targets.any(dim=-1).sum().clamp(min=1) / (counts.sum() * logits.shape[-1])
+
+
+FORMS: dict[str, Callable[..., torch.Tensor]] = {
+    "focal": lambda logits, targets, counts, alpha, gamma: sigmoid_focal_loss(logits, targets, alpha, gamma),
+    "poly": lambda logits, targets, counts, alpha, gamma: poly_focal_loss(logits, targets, alpha, gamma),
+    "asymmetric": lambda logits, targets, counts, alpha, gamma: asymmetric_loss(logits, targets),
+    "harmonized": _harmonized,
+}
+"""Classification losses of every output: focal loss, with both cross-entropies as special cases, and its cousins."""
+
+
 def class_losses(logits, matches, alpha=0.25, gamma=2.0, form="focal", hardest=None, negatives=None):
     """Classification loss of every output, (B, A, K) in nats, 0 where an anchor takes no part.
 
     ``logits`` (B, A, K); ``matches`` for the same B and A; ``alpha`` and ``gamma`` as in ``sigmoid_focal_loss``, or
     another of the ``FORMS`` with its own defaults. Ignored anchors take no part; with ``hardest`` only so many of the
     hardest anchors of each image do, with ``negatives`` only so many negatives for each positive (``mining``). Raises
-    ``ValueError`` for an unknown form. Explained in chapters 8 and 11.
+    ``ValueError`` for an unknown form, and for both ways of mining at once. Explained in chapters 8 and 11.
     """
     targets, counts = class_targets(matches.labels, logits.shape[-1])
-    if form == "focal":
-        losses = sigmoid_focal_loss(logits, targets, alpha, gamma)
-    elif form == "poly":
-        losses = poly_focal_loss(logits, targets, alpha, gamma)
-    elif form == "asymmetric":
-        losses = asymmetric_loss(logits, targets)
-    elif form == "harmonized":
-        losses = gradient_harmonized_loss(logits, targets, counts[..., None])
-        # GHM divides by all examples, detection_loss by the positives.
-        losses = losses * (matches.labels >= 0).sum().clamp(min=1) / (counts.sum() * logits.shape[-1])
-    else:
+    if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+    if hardest is not None and negatives is not None:
+        raise ValueError(f"hardest and negatives exclude each other, got {hardest} and {negatives}: leave one out")
+    losses = FORMS[form](logits, targets, counts, alpha, gamma)
     if hardest is not None:
         counts = mining.hardest(losses.sum(dim=-1), counts, hardest)
     if negatives is not None:
@@ -160,8 +165,7 @@ def detection_loss(logits, deltas, matches, anchors, *args, **loss):
 def batch_loss(model, indices, settings, *args, **loss):
     """Total loss of ``model`` on the training scenes, or images, ``indices``: render, match, predict, compare; ``loss``
     as in ``class_losses`` (chapter 9)."""
-    weight = model.stem[0].weight
-    images, boxes, labels = settings.scenes.batch(indices, TRAIN, weight.device, weight.dtype)
+    images, boxes, labels = settings.scenes.batch(indices, TRAIN, model.device, model.dtype)
     labels = _with_noise(labels, indices, settings)
     logits, deltas = model(images)
     return sum(detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss))
@@ -294,13 +298,9 @@ def _progress(steps, total, losses):
 
 
 def _save(path, identity, losses, state):
-    """Write beside, then rename: an interruption leaves the old checkpoint or the new one, never half of one."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
     content = io.BytesIO()
     torch.save(dict(identity=identity, losses=losses, **{k: v.state_dict() for k, v in state.items()}), content)
-    beside.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
-    os.replace(beside, path)
+    write(Path(path), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
 def _resume(path, identity, state):

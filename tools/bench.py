@@ -29,8 +29,8 @@ import torch
 import torch.nn.functional as F
 
 from focalbook import plots
+from focalbook.files import cure, write
 from focalbook.losses import sigmoid_focal_loss
-from focalbook.records import cure, write
 from focalbook.sources import sources_hash
 
 FOLDER = Path(__file__).resolve().parent.parent / "_build" / "bench"

@@ -18,7 +18,7 @@ from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-from focalbook.records import cure, write
+from focalbook.files import cure, write
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 SECONDS = 1200  # a cell that takes longer hangs

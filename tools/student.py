@@ -13,7 +13,7 @@ from pathlib import Path
 from nbgrader.apps import NbGraderAPI
 from traitlets.config import PyFileConfigLoader
 
-from focalbook.records import cure
+from focalbook.files import cure
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path("book", "exercises")

@@ -25,7 +25,7 @@ import torch
 from execute import SECONDS, chosen
 from notebook_faults import exercise_faults, faults, read
 
-from focalbook.records import cure, write
+from focalbook.files import cure, write
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"

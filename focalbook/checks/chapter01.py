@@ -10,8 +10,6 @@ from focalbook.checks.check import Check
 from focalbook.matching import BACKGROUND, IGNORED, match
 from focalbook.scenes import SceneSettings, render
 
-__all__ = ["accuracy_and_recall", "background_per_foreground", "grid_ratio", "scene_survey"]
-
 background_per_foreground = Check(
     reference=lambda: (1000 - 4 - 16) / 4,
     mistakes={

@@ -7,8 +7,6 @@ import numpy as np
 from focalbook import losses
 from focalbook.checks.check import Check
 
-__all__ = ["blind_training", "cross_entropy", "cross_entropy_of_logits", "negatives_to_outweigh"]
-
 negatives_to_outweigh = Check(
     reference=lambda: math.ceil(math.log(0.1) / math.log(0.9)),
     mistakes={

@@ -5,8 +5,6 @@ import numpy as np
 from focalbook import losses
 from focalbook.checks.check import Check
 
-__all__ = ["alpha_by_frequency", "alpha_for_share", "alpha_of_pos_weight", "balanced_cross_entropy"]
-
 alpha_by_frequency = Check(
     reference=lambda: 998 / 1000,
     mistakes={

@@ -8,8 +8,6 @@ import torch
 from focalbook import losses
 from focalbook.checks.check import Check
 
-__all__ = ["detection_loss", "focal_loss", "focusing", "shrinks"]
-
 P = np.array([0.02, 0.3, 0.5, 0.9, 0.999])
 
 

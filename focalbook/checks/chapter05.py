@@ -6,8 +6,6 @@ import torch
 
 from focalbook.checks.check import Check
 
-__all__ = ["detached_factor", "focal_slope", "pull_ratio", "resting_shares"]
-
 pull_ratio = Check(
     reference=lambda: 0.1 / (0.1**2 * (0.1 - 2 * 0.9 * math.log(0.9))),
     tolerance=5e-3,

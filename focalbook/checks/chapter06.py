@@ -8,8 +8,6 @@ import torch
 from focalbook import scenes
 from focalbook.checks.check import Check
 
-__all__ = ["background_growth", "box_from_pixels", "own_stream", "pixel_noise"]
-
 background_growth = Check(
     reference=lambda: (288 / 96) ** 2,
     tolerance=5e-2,

@@ -8,8 +8,6 @@ from focalbook import boxes
 from focalbook.checks.check import Check
 from focalbook.matching import BACKGROUND, IGNORED, match
 
-__all__ = ["decoded_boxes", "deltas_by_hand", "matched_labels", "pair_iou"]
-
 
 def rows(*numbers):
     return torch.tensor(numbers, dtype=torch.float64)

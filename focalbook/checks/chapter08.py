@@ -11,8 +11,6 @@ from focalbook.checks.check import Check
 from focalbook.matching import BACKGROUND, IGNORED, Matches
 from focalbook.training import class_losses
 
-__all__ = ["bias_of_prior", "expected_first_loss", "rows_of_anchors", "two_losses"]
-
 bias_of_prior = Check(
     reference=lambda: retinanet.prior_bias(0.02),
     tolerance=2e-3,

@@ -6,8 +6,6 @@ import numpy as np
 
 from focalbook.checks.check import Check
 
-__all__ = ["another_order", "interrupted_training", "one_cycle_rate", "scenes_of_step"]
-
 another_order = Check(
     reference=lambda: (0.1 + 0.2) + 0.3 - (0.1 + (0.2 + 0.3)),
     tolerance=5e-3,

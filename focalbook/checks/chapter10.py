@@ -9,8 +9,6 @@ from focalbook.checks.check import Check
 from focalbook.retinanet import Detections
 from focalbook.scenes import Scenes
 
-__all__ = ["ap_of_images", "greedy_hits", "interpolated_ap", "precision_and_recall"]
-
 precision_and_recall = Check(
     reference=lambda: np.array([3 / 6, 3 / 4]),
     tolerance=5e-3,

@@ -8,8 +8,6 @@ import torch
 from focalbook import experiments, mining
 from focalbook.checks.check import Check
 
-__all__ = ["better_of_two", "interval_over_runs", "mined", "paired_gain"]
-
 RECORDED = (0.50, 0.53, 0.56)
 
 better_of_two = Check(

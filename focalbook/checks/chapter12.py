@@ -4,8 +4,6 @@ import numpy as np
 
 from focalbook.checks.check import Check
 
-__all__ = ["more_focus", "optimism", "reported_score", "shortfall"]
-
 more_focus = Check(
     reference=lambda: 0.5**5 / 0.5**2,
     mistakes={

@@ -4,8 +4,6 @@ import numpy as np
 
 from focalbook.checks.check import Check
 
-__all__ = ["against_better_rival", "false_alarms", "two_slopes"]
-
 false_alarms = Check(
     reference=lambda: 12 * 2 * 0.5**5,
     mistakes={

@@ -8,8 +8,6 @@ import torch
 from focalbook import experiments, imbalance
 from focalbook.checks.check import Check
 
-__all__ = ["at_rest", "hardest_share", "reweighted_share", "two_effects"]
-
 reweighted_share = Check(
     reference=lambda: 0.4 * 2 / (0.4 * 2 + 0.6 * 2 / 3),
     tolerance=5e-3,

@@ -7,8 +7,6 @@ import numpy as np
 from focalbook import experiments
 from focalbook.checks.check import Check
 
-__all__ = ["any_wrong_verdict", "gain_per_doubling", "scorecard", "verdict_of"]
-
 HOLDS, FAILS, OPEN, NO_ROOM = "holds", "does not hold here", "not settled here", "no room here"
 
 any_wrong_verdict = Check(

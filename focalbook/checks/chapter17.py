@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from focalbook import losses
 from focalbook.checks.check import Check, loss_and_slope
 
-__all__ = ["faults_of", "half_precision_total", "saturates_at", "soft_focal_loss"]
-
 saturates_at = Check(
     reference=lambda: 8 * math.log(2),
     tolerance=5e-3,

@@ -10,8 +10,6 @@ from focalbook.checks.check import Check, loss_and_slope
 from focalbook.matching import BACKGROUND, IGNORED
 from focalbook.training import class_targets
 
-__all__ = ["mended_loss", "padded_positives", "stuck_at", "weighted_focal_loss"]
-
 
 def stuck(alpha_t=0.25, p_t=1e-7, gamma=2):
     return -alpha_t * (1 - p_t) ** gamma * math.log(p_t)

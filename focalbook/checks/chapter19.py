@@ -7,8 +7,6 @@ import torch
 from focalbook import losses
 from focalbook.checks.check import Check
 
-__all__ = ["accumulated_gradient", "batch_gradient", "mean_of_means", "shared_training"]
-
 mean_of_means = Check(
     reference=lambda: (6 / 1 + 3 / 5) / 2 / (9 / 6),
     tolerance=5e-3,

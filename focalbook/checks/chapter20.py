@@ -6,8 +6,6 @@ import torch
 from focalbook.checks.check import Check
 from focalbook.coco import letterbox
 
-__all__ = ["coco_boxes", "letterboxed_boxes", "picture_in_a_square", "right_edge"]
-
 right_edge = Check(
     reference=lambda: (30 + 40) * 64 / 128,
     mistakes={

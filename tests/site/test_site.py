@@ -9,7 +9,8 @@ import pytest
 from bs4 import BeautifulSoup
 from contrast import color, contrast, inverted
 from fontTools.ttLib import TTFont
-from pages import CHAPTERS, EXERCISES, ROOT, TOC
+
+from tools.contents import CHAPTERS, EXERCISES, ROOT, TOC
 
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 

@@ -13,7 +13,9 @@ import threading
 import numpy as np
 import pytest
 from contrast import color, contrast
-from pages import CHAPTERS, EXERCISES, ROOT, TOC, listen
+from listening import listen
+
+from tools.contents import CHAPTERS, EXERCISES, ROOT, TOC
 
 SOURCES = [f"_modules/focalbook/{path.stem}" for path in (ROOT / "focalbook").glob("[!_]*.py")]
 PAGES = [TOC["root"], *CHAPTERS, *EXERCISES, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]

@@ -1,4 +1,4 @@
-"""The built site and a browser, for the tests that need them; the tools and the site's extensions, to be imported."""
+"""The built site and a browser, for the tests that need them."""
 
 import os
 import shutil
@@ -11,7 +11,6 @@ import pytest
 import tasks
 
 ROOT = Path(tasks.__file__).parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "book" / "_ext")]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

@@ -13,16 +13,17 @@ import torch
 
 pytest.importorskip("matplotlib").use("Agg")
 
-import explorers  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 from contrast import contrast  # noqa: E402
-from pages import ROOT, listen  # noqa: E402
+from listening import listen  # noqa: E402
 
 from focalbook import experiments, plots  # noqa: E402
 from focalbook.imbalance import GROUPS, group_of, loss_and_gradient, shares  # noqa: E402
 from focalbook.losses import cross_entropy, focal_loss  # noqa: E402
 from focalbook.scenes import TEST, render  # noqa: E402
 from focalbook.training import LOSSES  # noqa: E402
+from tools import explorers  # noqa: E402
+from tools.contents import ROOT  # noqa: E402
 
 FOLDER = ROOT / "book" / "_static" / "explorers"
 NAMES = tuple(explorers.PICTURES)

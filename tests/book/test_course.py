@@ -13,7 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from pages import EXERCISES, ROOT
+
+from tools.contents import EXERCISES, ROOT
 
 SOURCES = {Path(page).parent.name: ROOT / f"{page}.ipynb" for page in EXERCISES}
 GRADED = "04-focal-loss"
