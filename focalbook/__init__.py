@@ -1,7 +1,7 @@
 """The shared module of the focal loss book: one idea a file, each imported by the chapter that explains it.
 
 ===================  ===================================================  =======
-module               idea                                                 chapter
+the detector         idea                                                 chapter
 ===================  ===================================================  =======
 ``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17
 ``imbalance``        who owns the loss and the gradient                   1, 5
@@ -10,27 +10,39 @@ module               idea                                                 chapte
 ``anchors``          the grid of candidate boxes                          7
 ``matching``         which anchor answers for which object                7
 ``retinanet``        backbone, feature pyramid, heads, prior, detections  8
+``mining``           online hard example mining                           11
+``cousins``          three relatives of focal loss                        15
+``distributed``      what processes that train together add up            19
+``files``            files, written whole or not at all                   11
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10
-``mining``           online hard example mining                           11
+``coco``             your own images, in COCO format                      20
+``__main__``         the command: train one detector and judge it         19, 20
+===================  ===================================================  =======
+
+===================  ===================================================  =======
+the evidence         idea                                                 chapter
+===================  ===================================================  =======
+``owners``           who owns the loss of a detector in training          14
+``calibration``      whether the scores mean what they say                15
 ``studies``          every run that the book reports, declared            11
 ``sources``          what determines a result, as a hash                  11
 ``records``          runs as small files, read with care                  11
-``experiments``      the studies, run, recorded and replayed              11
-``owners``           who owns the loss of a detector in training          14
-``calibration``      whether the scores mean what they say                15
-``cousins``          three relatives of focal loss                        15
-``distributed``      what processes that train together add up            19
-``coco``             your own images, in COCO format                      20
-``__main__``         the command: train one detector and judge it         19, 20
+``experiments``      what the records tell                                11
+``evidence``         the command: make the runs, check and replay them    11
+===================  ===================================================  =======
+
+===================  ===================================================  =======
+the book             idea                                                 chapter
+===================  ===================================================  =======
 ``plots``            the style of the figures, and scenes with boxes      all
 ``prose``            numbers in prose, bound to computed values           all
 ``checks``           what the exercises' answers are held to              all
 ===================  ===================================================  =======
 
-Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm, Pillow and the COCO library are imported where
-they are used.
+A module imports only modules above it. Importing ``focalbook`` needs NumPy and torch alone; matplotlib, tqdm, Pillow
+and the COCO library are imported where they are used.
 """
 
 __version__ = "0.1.0"

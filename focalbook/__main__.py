@@ -7,6 +7,7 @@ python -m focalbook --data FOLDER                          on your own images, i
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -19,7 +20,7 @@ SCENES = 256
 """Rendered scenes to be judged on."""
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with these ``arguments``, a list of texts; those of the command line without (chapter 19)."""
     options = _parser().parse_args(arguments)
     try:
@@ -30,7 +31,7 @@ def main(arguments=None):
         sys.exit(1)
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     description, _, examples = __doc__.partition("\n")
     parser = argparse.ArgumentParser(
         "python -m focalbook",
@@ -52,7 +53,7 @@ def _parser():
     return parser
 
 
-def _train_and_judge(options):
+def _train_and_judge(options: argparse.Namespace) -> None:
     given = dict(steps=options.steps, batch=options.batch, lr=options.lr)
     first, judged = distributed.rank() == 0, SCENES
     if options.data:

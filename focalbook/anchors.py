@@ -1,6 +1,7 @@
 """Anchors: the dense grid of candidate boxes that a one-stage detector scores (chapters 1 and 7)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ class AnchorSettings:
     scales: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("strides", "scales", "ratios"):
             values = getattr(self, name)
             if not values or not all(0 < value < math.inf for value in values):
@@ -30,12 +31,12 @@ class AnchorSettings:
             raise ValueError(f"base must be positive, got {self.base}")
 
     @property
-    def per_place(self):
+    def per_place(self) -> int:
         """Anchors at one place."""
         return len(self.scales) * len(self.ratios)
 
 
-def cell_anchors(size, scales=(1.0,), ratios=(1.0,)):
+def cell_anchors(size: float, scales: Sequence[float] = (1.0,), ratios: Sequence[float] = (1.0,)) -> torch.Tensor:
     """Anchors around the origin, (len(scales) * len(ratios), 4) float64, in pixels.
 
     Anchor (s, r) has area (size s)^2 and height / width = r: w = size s / sqrt(r), h = size s sqrt(r). Scales vary
@@ -47,7 +48,7 @@ def cell_anchors(size, scales=(1.0,), ratios=(1.0,)):
     return torch.cat([-half, half], dim=1)
 
 
-def grid_anchors(cell, places, stride):
+def grid_anchors(cell: torch.Tensor, places: tuple[int, int], stride: int) -> torch.Tensor:
     """Lay ``cell`` (K, 4) on a ``places`` = (rows, columns) grid: (rows * columns * K, 4), rows first, then columns.
 
     The place (i, j) has its center at ((j + 0.5) stride, (i + 0.5) stride): the middle of the patch that it stands
@@ -61,12 +62,12 @@ def grid_anchors(cell, places, stride):
     return (centers + cell).view(-1, 4)
 
 
-def places_per_level(image_size, settings=AnchorSettings()):
+def places_per_level(image_size: int, settings: AnchorSettings = AnchorSettings()) -> list[int]:
     """Places on each level for a square image of ``image_size`` pixels: a list of ints (chapter 1)."""
     return [(-(-image_size // stride)) ** 2 for stride in settings.strides]
 
 
-def make_anchors(image_size, settings=AnchorSettings()):
+def make_anchors(image_size: int, settings: AnchorSettings = AnchorSettings()) -> torch.Tensor:
     """All anchors of a square image, level after level: (A, 4) float64 on the CPU, in pixels.
 
     Level l has ceil(image_size / stride_l)^2 places; A is the sum over levels of places times ``per_place``.

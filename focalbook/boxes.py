@@ -11,13 +11,13 @@ LARGEST_STEP = math.log(1000 / 16)
 """Most that a predicted log size may grow (about 62 times): beyond it exp() would overflow on an untrained model."""
 
 
-def area(boxes):
+def area(boxes: torch.Tensor) -> torch.Tensor:
     """Area in square pixels, (..., 4) -> (...). An inverted box has area 0. Explained in chapter 7."""
     width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
     return width * height
 
 
-def iou(a, b):
+def iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Intersection over union of every box in ``a`` with every box in ``b``: (..., N, 4), (..., M, 4) -> (..., N, M).
 
     Floating tensors; values in [0, 1]. Two boxes without area have IoU 0, not NaN, so that padding rows are harmless.
@@ -30,12 +30,12 @@ def iou(a, b):
     return inter / union.clamp(min=torch.finfo(inter.dtype).tiny)
 
 
-def _center_size(boxes):
+def _center_size(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     size = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + size / 2, size
 
 
-def encode(boxes, anchors):
+def encode(boxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """Deltas (..., 4) that turn ``anchors`` into ``boxes``: shift of the center in anchor sizes, log ratio of sizes.
 
     dx = (x - x_a) / w_a, dy = (y - y_a) / h_a, dw = ln(w / w_a), dh = ln(h / h_a) (Girshick et al. 2014). Both
@@ -46,7 +46,7 @@ def encode(boxes, anchors):
     return torch.cat([(center - anchor_center) / anchor_size, torch.log(size / anchor_size)], dim=-1)
 
 
-def decode(deltas, anchors):
+def decode(deltas: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """Boxes (..., 4) in pixels from ``deltas`` (..., 4) on ``anchors`` (..., 4): the inverse of ``encode``.
 
     dw and dh are cut at ``LARGEST_STEP``, so an untrained head cannot make an infinite box. Explained in chapter 7.
@@ -57,7 +57,7 @@ def decode(deltas, anchors):
     return torch.cat([center - half, center + half], dim=-1)
 
 
-def nms(boxes, scores, labels, threshold=0.5):
+def nms(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
     """Greedy non-maximum suppression within each class: indices of the boxes kept, best score first.
 
     ``boxes`` (N, 4), ``scores`` (N,), ``labels`` (N,) int64. A box goes when a kept box of its class with a higher

@@ -1,23 +1,25 @@
 """Calibration: does a score of 0.8 mean that four in five of such answers are right? (chapter 15)"""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from focalbook.evaluation import answers
+from focalbook.retinanet import RetinaNet
 from focalbook.scenes import TEST, VALIDATION
+from focalbook.training import TrainSettings
 
 
 class Reliability(NamedTuple):
     """Per bin of equal width in p: ``count`` int64, mean ``confidence`` and ``frequency`` of the label 1, both float64
     and NaN in an empty bin (chapter 15)."""
 
-    count: torch.Tensor  # type: ignore[assignment]
+    count: torch.Tensor  # type: ignore[assignment]  # because a tuple has a method of this name
     confidence: torch.Tensor
     frequency: torch.Tensor
 
 
-def reliability(logits, targets, bins=15, above=0.05):
+def reliability(logits: torch.Tensor, targets: torch.Tensor, bins: int = 15, above: float = 0.05) -> Reliability:
     """The reliability diagram of probabilities p = sigmoid(logits) against labels 0 or 1 of the same shape.
 
     ``bins`` of equal width over [0, 1]. ``above``: answers with a lower p are left out; nearly all anchors of a
@@ -33,7 +35,7 @@ def reliability(logits, targets, bins=15, above=0.05):
     return Reliability(count, *(total / count for total in sums))
 
 
-def expected_calibration_error(found):
+def expected_calibration_error(found: Reliability) -> float:
     """ECE: the gap between confidence and frequency, averaged over the answers; a float in [0, 1], NaN without answers.
 
     ``found``: a ``Reliability``. Explained in chapter 15.
@@ -42,7 +44,7 @@ def expected_calibration_error(found):
     return ((found.count * gaps).sum() / found.count.sum()).item()
 
 
-def fit_temperature(logits, targets, steps=50):
+def fit_temperature(logits: torch.Tensor, targets: torch.Tensor, steps: int = 50) -> float:
     """The T > 0 for which sigmoid(logits / T) has the smallest cross-entropy against ``targets``: a float.
 
     Newton's method in 1 / T, where the cross-entropy is convex. Guo et al. 2017. Explained in chapter 15.
@@ -56,12 +58,13 @@ def fit_temperature(logits, targets, steps=50):
     return (1 / inverse).item()
 
 
-def calibrate(model, settings, count=64):
+def calibrate(model: RetinaNet, settings: TrainSettings, count: int = 64) -> dict[str, Any]:
     """How reliable the scores of a model are on the first ``count`` test scenes: a dict for JSON, with the
     ``Reliability`` as it is ("raw") and with the "temperature" that fits the first validation scenes ("scaled").
 
     Explained in chapter 15.
     """
+    fitted: dict[str, Any]
     fitted, inverse = {}, 1.0
     for collection in (VALIDATION, TEST):
         logits, targets = answers(model, settings, collection, count)

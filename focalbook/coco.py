@@ -4,9 +4,10 @@ import hashlib
 import json
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +15,15 @@ import torch
 from focalbook.anchors import AnchorSettings
 from focalbook.scenes import TRAIN, Scenes
 
-_IMAGE = {"id": (int, str), "file_name": str}
-_ANNOTATION = {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": list}
-_CATEGORY = {"id": (int, str), "name": str}
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_Id = int | str
+_Keys = dict[str, type | tuple[type, ...]]
+
+_IMAGE: _Keys = {"id": (int, str), "file_name": str}
+_ANNOTATION: _Keys = {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": list}
+_CATEGORY: _Keys = {"id": (int, str), "name": str}
 _ORIENTATION = 0x0112  # Exif; values above 4 lie on their side
 
 
@@ -25,17 +32,17 @@ class _Image(NamedTuple):
     path: Path
     width: int
     height: int
-    boxes: list
-    labels: list
+    boxes: list[list[float]]
+    labels: list[int]
 
 
-def anchors_for(size):
+def anchors_for(size: int) -> AnchorSettings:
     """Anchors for objects of any size in a square image of ``size`` pixels, at least 16: an ``AnchorSettings`` with the
     strides 4, 8, ... up to a quarter of ``size``, so that the largest anchors are about its size (chapter 20)."""
     return AnchorSettings(strides=tuple(4 * 2**level for level in range(int(math.log2(size / 8)))))
 
 
-def letterbox(width, height, size):
+def letterbox(width: int, height: int, size: int) -> torch.Tensor:
     """Factors (4,) float64 that take a box of an image into the square of side ``size``; dividing by them leads back.
 
     The longer side becomes ``size``, the shorter as much less as before, to a whole pixel. The image fills the upper
@@ -70,11 +77,11 @@ class CocoFolder:
     classes: tuple[str, ...] = field(init=False)
     fingerprint: str = field(init=False)
 
-    def __post_init__(self, folder):
+    def __post_init__(self, folder: str | Path) -> None:
         if not isinstance(self.size, int) or self.size < 16 or self.size % anchors_for(self.size).strides[-1]:
             raise ValueError(f"size must be a multiple of its coarsest stride, such as 128 or 256, got {self.size}")
         content, written = _read(Path(folder))
-        self.skipped = defaultdict(list)
+        self.skipped: dict[str, list[str]] = defaultdict(list)
         self.classes, label_of = _categories(content["categories"])
         images = self._usable_images(Path(folder), content["images"])
         self._put_boxes(content, images, label_of)
@@ -85,9 +92,9 @@ class CocoFolder:
             raise ValueError(f"data folder {folder} needs two images and a box that can be used; {self._left_out()}")
         self.fingerprint = _hash(written, *(image.name.encode() for image in self._images))
 
-    def _usable_images(self, folder, entries):
+    def _usable_images(self, folder: Path, entries: list[dict[str, Any]]) -> dict[_Id, _Image]:
         """The images that can be read, a dict from id to ``_Image``."""
-        images = {}
+        images: dict[_Id, _Image] = {}
         for entry in entries:
             name = entry["file_name"]
             path = next((path for path in (folder / name, folder / "images" / name) if path.is_file()), None)
@@ -104,12 +111,13 @@ class CocoFolder:
                 if (entry.get("width", size[0]), entry.get("height", size[1])) != size:
                     self.skipped["image of another size than annotated"].append(name)
                 else:
-                    images[entry["id"]] = _Image(name, path, *size, [], [])  # type: ignore[call-arg]
+                    images[entry["id"]] = _Image(name, path, *size, [], [])
         return images
 
-    def _put_boxes(self, content, images, label_of):
+    def _put_boxes(self, content: dict[str, Any], images: dict[_Id, _Image], label_of: dict[_Id, int]) -> None:
         """Give each image its boxes, in pixels of the letterbox."""
-        listed, seen = {entry["id"] for entry in content["images"]}, set()  # type: set, set
+        listed: set[_Id] = {entry["id"] for entry in content["images"]}
+        seen: set[_Id] = set()
         for entry in content["annotations"]:
             image = images.get(entry["image_id"])
             fault = _fault(entry, listed, seen, image, label_of)
@@ -117,6 +125,7 @@ class CocoFolder:
             if fault:
                 self.skipped[fault].append(image.name if image else f"annotation {entry['id']}")
                 continue
+            assert image, "its lack is a fault"
             x, y, width, height = entry["bbox"]
             box = [max(0, x), max(0, y), min(image.width, x + width), min(image.height, y + height)]
             if max(abs(a - b) for a, b in zip(box, (x, y, x + width, y + height))) > 1:  # less is rounding
@@ -125,17 +134,23 @@ class CocoFolder:
             image.boxes.append([value * factor for value, factor in zip(box, factors)])
             image.labels.append(label_of[entry["category_id"]])
 
-    def report(self):
+    def report(self) -> str:
         """What was found, and what was left out with the first place of each: a text of two lines."""
         boxes = sum(len(image.labels) for image in self._images)
         found = f"{self.train} images to train on and {self.held_out} held out"
         return f"{found}, {boxes} boxes of {len(self.classes)} classes\n{self._left_out()}"
 
-    def _left_out(self):
+    def _left_out(self) -> str:
         parts = [f"{what} {len(where)} (first: {where[0]})" for what, where in self.skipped.items()]
         return f"left out: {', '.join(parts) or 'nothing'}"
 
-    def batch(self, indices, seed=TRAIN, device="cpu", dtype=torch.float32):
+    def batch(
+        self,
+        indices: Sequence[int],
+        seed: int = TRAIN,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Scenes:
         """The images with these indices as ``Scenes`` on ``device``, the pixels in ``dtype``.
 
         ``indices``: B ints. With the ``seed`` ``TRAIN`` the index counts through the epochs: each is an order of its
@@ -153,7 +168,7 @@ class CocoFolder:
         pixels = torch.stack([self._pixels(image) for image in chosen])
         return Scenes(pixels.to(device).to(dtype) / 255, boxes.to(device), labels.to(device))
 
-    def _at(self, index, seed):
+    def _at(self, index: int, seed: int) -> _Image:
         if index < 0 or (seed != TRAIN and index >= self.held_out):
             raise ValueError(f"indices must be at least 0, and below {self.held_out} for images held out, got {index}")
         if seed == TRAIN:
@@ -162,7 +177,7 @@ class CocoFolder:
             return self._images[self.held_out + int(order[place])]
         return self._images[index]
 
-    def _pixels(self, image):
+    def _pixels(self, image: _Image) -> torch.Tensor:
         """The square, (3, size, size) float32 in [0, 255]."""
         try:
             opened, _ = _open(image.path, self.size)
@@ -176,7 +191,7 @@ class CocoFolder:
         return square
 
 
-def _read(folder):
+def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     """The content of ``annotations.json``, checked for its keys, and its bytes."""
     path = folder / "annotations.json"
     if not path.is_file():
@@ -193,12 +208,12 @@ def _read(folder):
         for number, entry in enumerate(entries):
             for key, kind in keys.items():
                 value = entry.get(key) if isinstance(entry, dict) else None
-                if not isinstance(value, kind):  # type: ignore[arg-type]
+                if not isinstance(value, kind):
                     raise ValueError(f"{path}: entry {number} of {what!r} needs a proper {key!r}, got {value!r}")
     return content, written
 
 
-def _categories(entries):
+def _categories(entries: list[dict[str, Any]]) -> tuple[tuple[str, ...], dict[_Id, int]]:
     """Names of the classes in the order of the file, and a dict from a category's id to its label."""
     for key in ("id", "name"):
         values = [entry[key] for entry in entries]
@@ -208,7 +223,9 @@ def _categories(entries):
     return tuple(entry["name"] for entry in entries), {entry["id"]: label for label, entry in enumerate(entries)}
 
 
-def _fault(entry, listed, seen, image, label_of):
+def _fault(
+    entry: dict[str, Any], listed: set[_Id], seen: set[_Id], image: _Image | None, label_of: dict[_Id, int]
+) -> str | None:
     """Why an annotation cannot be used, in words, or None."""
     if entry["image_id"] not in listed:
         return "image id unknown"
@@ -231,7 +248,7 @@ def _fault(entry, listed, seen, image, label_of):
     return None
 
 
-def _open(path, side):
+def _open(path: Path, side: int) -> tuple["Image", tuple[int, int]]:
     """An RGB image, upright, and its (width, height); a JPEG comes smaller where it is far larger than ``side``."""
     from PIL import Image, ImageOps
 
@@ -241,5 +258,5 @@ def _open(path, side):
         return ImageOps.exif_transpose(image).convert("RGB"), size
 
 
-def _hash(*parts):
+def _hash(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

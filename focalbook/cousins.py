@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from focalbook.losses import sigmoid_focal_loss
 
 
-def poly_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, epsilon=1.0):
+def poly_focal_loss(
+    inputs: torch.Tensor, targets: torch.Tensor, alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1.0
+) -> torch.Tensor:
     """Focal loss with the first term of its series in 1 - p_t raised by ``epsilon`` (Leng et al. 2022, Poly-1):
 
         FL + epsilon alpha_t (1 - p_t)^(gamma + 1)
@@ -23,7 +25,13 @@ def poly_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, epsilon=1.0):
     return sigmoid_focal_loss(inputs, targets, alpha, gamma) + epsilon * alpha_t * not_p_t ** (gamma + 1)
 
 
-def asymmetric_loss(inputs, targets, positive_gamma=0.0, negative_gamma=4.0, margin=0.05):
+def asymmetric_loss(
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    positive_gamma: float = 0.0,
+    negative_gamma: float = 4.0,
+    margin: float = 0.05,
+) -> torch.Tensor:
     """A gamma for each class, and no loss at all for negatives below the probability ``margin`` (Ridnik et al. 2021):
 
         positives (1 - p)^g+ (-ln p),   negatives p_m^g- (-ln(1 - p_m)) with p_m = max(p - margin, 0)
@@ -37,7 +45,9 @@ def asymmetric_loss(inputs, targets, positive_gamma=0.0, negative_gamma=4.0, mar
     return torch.where(targets.bool(), positives, negatives)
 
 
-def gradient_harmonized_loss(inputs, targets, counts=None, bins=30):
+def gradient_harmonized_loss(
+    inputs: torch.Tensor, targets: torch.Tensor, counts: torch.Tensor | None = None, bins: int = 30
+) -> torch.Tensor:
     """Cross-entropy divided by how many examples of the batch have a gradient like this one's (Li et al. 2019, GHM-C):
 
         N / (examples in the same of M bins of the size of p - t, times the bins that are not empty) CE

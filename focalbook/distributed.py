@@ -5,24 +5,25 @@ carries the sums. In a process alone, every function here gives back what it was
 """
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 
 
-def world():
+def world() -> int:
     """How many processes train together: an int, 1 alone (chapter 19)."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def rank():
+def rank() -> int:
     """Number of this process among them, an int from 0 (chapter 19)."""
     return dist.get_rank() if world() > 1 else 0
 
 
 @contextmanager
-def joined(device=None):
+def joined(device: str | torch.device | None = None) -> Iterator[None]:
     """Within it, this process belongs to the group that torchrun started; alone, nothing happens.
 
     ``device``: as in ``train``. On CUDA the sums go by NCCL and each process of a machine has a GPU of its own, else
@@ -51,7 +52,7 @@ def joined(device=None):
         dist.destroy_process_group()
 
 
-def share(indices):
+def share(indices: Sequence[int]) -> Sequence[int]:
     """This process's part of the ``indices`` of a batch, a sequence; alone, all of them.
 
     Raises ``ValueError`` unless each process gets equally many. Explained in chapter 19.
@@ -61,7 +62,7 @@ def share(indices):
     return indices[rank() :: world()]
 
 
-def total(value):
+def total(value: torch.Tensor) -> torch.Tensor:
     """Sum of a tensor over all processes, without a gradient; alone, the tensor itself.
 
     All of them must call it, or those that do wait for the others. Explained in chapter 19.
@@ -72,7 +73,7 @@ def total(value):
     return value
 
 
-def sum_gradients(parameters):
+def sum_gradients(parameters: Iterable[torch.Tensor]) -> None:
     """Replace the gradient of each parameter by its sum over all processes, in one message.
 
     A plain sum, because the loss of each process is already divided by the positives of all. Torch's

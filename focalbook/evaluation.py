@@ -2,16 +2,18 @@
 
 import contextlib
 import io
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 
 from focalbook.matching import match
-from focalbook.retinanet import Detections
-from focalbook.scenes import TEST, Scenes
-from focalbook.training import class_targets
+from focalbook.retinanet import Detections, RetinaNet
+from focalbook.scenes import TEST, DataSet, Scenes
+from focalbook.training import TrainSettings, class_targets
 
 
-def average_precision(detections, scenes, classes):
+def average_precision(detections: Sequence[Detections], scenes: Scenes, classes: Sequence[str]) -> dict[str, Any]:
     """COCO AP of detections against the scenes they were made on.
 
     ``detections``: a list of B ``Detections``. ``scenes``: the ``Scenes``, B of them. ``classes``: their names.
@@ -51,9 +53,9 @@ def average_precision(detections, scenes, classes):
     }
 
 
-def _annotations(images):
+def _annotations(images: Iterable[tuple[torch.Tensor, ...]]) -> list[dict[str, Any]]:
     """COCO's rows, corner and size, from (boxes, labels) or (boxes, labels, scores) of each image without padding."""
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for image, values in enumerate(images):
         for (x1, y1, x2, y2), label, *score in zip(*(value.tolist() for value in values)):
             if label >= 0:
@@ -63,7 +65,9 @@ def _annotations(images):
     return rows
 
 
-def detect_scenes(model, count, data, seed=TEST, batch=32, pixels=True):
+def detect_scenes(
+    model: RetinaNet, count: int, data: DataSet, seed: int = TEST, batch: int = 32, pixels: bool = True
+) -> tuple[list[Detections], Scenes]:
     """Run ``model`` on the first ``count`` scenes of a collection: (list of ``Detections``, ``Scenes``), on its device.
 
     ``data``: the ``DataSet``. ``seed``: the collection, ``TEST`` unless one is choosing. ``pixels``: whether the images
@@ -80,13 +84,15 @@ def detect_scenes(model, count, data, seed=TEST, batch=32, pixels=True):
     return detections, Scenes(*map(torch.cat, zip(*parts)))
 
 
-def evaluate(model, count, data, seed=TEST):
+def evaluate(model: RetinaNet, count: int, data: DataSet, seed: int = TEST) -> dict[str, Any]:
     """COCO AP of ``model`` on the first ``count`` scenes of a collection: ``average_precision``'s dict (chapter 10)."""
     detections, scenes = detect_scenes(model, count, data, seed, pixels=False)
     return average_precision(detections, scenes, data.classes)
 
 
-def answers(model, settings, collection, count):
+def answers(
+    model: RetinaNet, settings: TrainSettings, collection: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What ``model`` says of every anchor of the first ``count`` scenes of a collection, and what is right: logits
     float64 and targets bool, both (N, K), without the ignored anchors.
 
@@ -100,7 +106,7 @@ def answers(model, settings, collection, count):
     return logits[counts].double(), targets[counts]
 
 
-def as_rows(found, score=0.3):
+def as_rows(found: Detections, score: float = 0.3) -> list[list[float]]:
     """``Detections`` as rows of x1, y1, x2, y2, score, label to a hundredth, for JSON: those above ``score``, which are
     worth drawing. Explained in chapter 11."""
     return [
@@ -110,7 +116,7 @@ def as_rows(found, score=0.3):
     ]
 
 
-def as_detections(rows):
+def as_detections(rows: Sequence[Sequence[float]]) -> Detections:
     """``Detections`` from the rows of x1, y1, x2, y2, score, label (chapter 11)."""
     values = torch.tensor(rows, dtype=torch.float64).view(-1, 6)
     return Detections(values[:, :4], values[:, 4], values[:, 5].long())

@@ -16,6 +16,7 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -29,13 +30,15 @@ from focalbook.evaluation import as_rows, average_precision, detect_scenes
 from focalbook.experiments import as_planned, plan_of, planned, runs, stale
 from focalbook.files import cure
 from focalbook.owners import owners_of
-from focalbook.records import RECORDS, checksum, load, save
+from focalbook.records import RECORDS, Record, checksum, load, save
+from focalbook.retinanet import RetinaNet
+from focalbook.scenes import DataSet
 from focalbook.sources import sources_hash
 from focalbook.studies import STUDIES
 from focalbook.training import PULSE, train
 
 
-def run(study, arm, lr, seed, device=None):
+def run(study: str, arm: str, lr: float, seed: int, device: str | torch.device | None = None) -> Record:
     """Train and judge one run of a study from nothing and return its record, a dict that JSON can hold.
 
     ``study``: a name from ``STUDIES``; ``arm``, ``lr``, ``seed``: one of its ``runs``. Everything but "seconds" and
@@ -47,7 +50,7 @@ def run(study, arm, lr, seed, device=None):
     looks = {0, settings.steps // 2 // PULSE * PULSE, settings.steps} if plan.owners else ()
     owned = {}
 
-    def look(step, model):
+    def look(step: int, model: RetinaNet) -> None:
         if step in looks:
             owned[str(step)] = owners_of(model, settings)
 
@@ -82,11 +85,11 @@ def run(study, arm, lr, seed, device=None):
     return dict(record, checksum=checksum(record))
 
 
-def _device():
+def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def expected_seconds(study, arm, steps=10):
+def expected_seconds(study: str, arm: str, steps: int = 10) -> float:
     """How long a run of this arm takes on this machine: measured now, over ``steps`` steps with cross-entropy.
 
     Once for all runs whose steps cost about the same. A run ends with an evaluation; a tenth more covers it. Explained
@@ -105,11 +108,11 @@ def expected_seconds(study, arm, steps=10):
     return 1.1 * settings.steps * _SECONDS[kind]
 
 
-_SECONDS: dict[tuple, float] = {}
+_SECONDS: dict[tuple[DataSet, int, str], float] = {}
 """Seconds a step, by what decides them."""
 
 
-def replay(study):
+def replay(study: str) -> bool:
     """Make a sample of the runs again whose record is stale by its code alone; if they agree, stamp all such records.
 
     A change of the code need not change a result. The sample is a run of each of up to four arms. Agreement: the AP and
@@ -127,7 +130,7 @@ def replay(study):
     return True
 
 
-def verify(study, tasks=None):
+def verify(study: str, tasks: Sequence[tuple[str, float, int]] | None = None) -> bool:
     """Make a sample of the ``tasks`` (arm, lr, seed), of all runs of the study without, again; whether all agree.
 
     The records stay as they are. Explained in chapter 11.
@@ -137,27 +140,28 @@ def verify(study, tasks=None):
         return all(list(pool.map(_agrees, sample)))
 
 
-def sample_of(tasks, most=4):
+def sample_of(tasks: Sequence[tuple[str, float, int]], most: int = 4) -> list[tuple[str, float, int]]:
     """The first run of up to ``most`` arms, spread over the ``tasks`` (arm, lr, seed), a list (chapter 11)."""
-    first: dict[str, tuple] = {}
+    first: dict[str, tuple[str, float, int]] = {}
     for task in tasks:
         first.setdefault(task[0], task)
     return list(first.values())[:: -(-len(first) // most) or 1]
 
 
-def agrees(study, *sample):
+def agrees(study: str, arm: str, lr: float, seed: int) -> bool:
     """Make one run again and say whether it agrees with its record, as ``replay`` demands (chapter 11)."""
     tolerance = 1e-3 if STUDIES[study].dtype == "float64" else 1e-2
     old, new = (
-        [*record["AP"].values(), *record["training loss"]] for record in (load(study, *sample), run(study, *sample))
+        [*record["AP"].values(), *record["training loss"]]
+        for record in (load(study, arm, lr, seed), run(study, arm, lr, seed))
     )
     same = len(old) == len(new) and np.allclose(old, new, rtol=tolerance, atol=tolerance)
-    print(study, *sample, "agrees" if same else "differs: make its study again", flush=True)
+    print(study, arm, lr, seed, "agrees" if same else "differs: make its study again", flush=True)
     return same
 
 
 @contextmanager
-def _workers():
+def _workers() -> Iterator[ProcessPoolExecutor]:
     """The pool. On an error, or Ctrl+C, the runs under way end too: a record is saved whole or not at all."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(_at_a_time(), mp_context=spawn, initializer=_end_with_the_command) as pool:
@@ -169,35 +173,35 @@ def _workers():
             raise
 
 
-def _end_with_the_command():
+def _end_with_the_command() -> None:
     """A worker whose command was killed would wait forever for the next run."""
     command = multiprocessing.parent_process()
     assert command, "this is no worker"
 
-    def watch():
+    def watch() -> None:
         command.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _at_a_time():
+def _at_a_time() -> int:
     return 1 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
-def _agrees(task):
+def _agrees(task: tuple[str, str, float, int]) -> bool:
     torch.set_num_threads(1)
     return agrees(*task)
 
 
-def _make(task):
+def _make(task: tuple[str, str, float, int]) -> Record:
     torch.set_num_threads(1)
     record = run(*task)
     save(record)
     return record
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: make what is missing or stale, study after study. Returns the exit status (chapter 11)."""
     parser = argparse.ArgumentParser(prog="python -m focalbook.evidence", description="Make or check the records.")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(STUDIES)}; all without a name")
@@ -234,7 +238,7 @@ def main(arguments=None):
     return 1
 
 
-def _make_all(studies):
+def _make_all(studies: Sequence[str]) -> int:
     print(f"records in {RECORDS}; {_at_a_time()} runs at a time on {_device()}", flush=True)
     seconds = sum(expected_seconds(study, arm) for study in studies for arm in _arms_to_make(study))
     print(f"about {seconds / _at_a_time() / 60:.0f} min in all", flush=True)
@@ -250,7 +254,7 @@ def _make_all(studies):
     return 0
 
 
-def _arms_to_make(study):
+def _arms_to_make(study: str) -> list[str]:
     """The arm of each run that is missing or stale; of each run, where the learning rates are not chosen yet."""
     plan = STUDIES[study]
     try:
@@ -259,7 +263,7 @@ def _arms_to_make(study):
         return [arm for arm in plan.arms for _ in plan.lrs or (None,) for _ in plan.seeds]
 
 
-def _list(studies):
+def _list(studies: Sequence[str]) -> int:
     for study in studies:
         try:
             made = f"{len(runs(study)) - len(stale(study)):3} of {len(runs(study)):3} runs made"
@@ -269,7 +273,7 @@ def _list(studies):
     return 0
 
 
-def _report(studies):
+def _report(studies: Sequence[str]) -> int:
     for study in studies:  # a later study may need the earlier one's records
         tasks = stale(study)
         for task in tasks:

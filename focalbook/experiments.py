@@ -1,16 +1,20 @@
 """The studies as their records tell them: which runs there are, what was chosen, who gained how much (chapter 11)."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from focalbook.records import load, path_of
+from focalbook.records import Record, load, path_of
 from focalbook.sources import sources_hash
 from focalbook.studies import STUDIES, VERSIONS
+from focalbook.training import TrainSettings
 
 
-def runs(study):
+def runs(study: str) -> list[tuple[str, float, int]]:
     """Every (arm, lr, seed) of a study, seed after seed (chapter 11)."""
     plan = STUDIES[study]
     rates = {
@@ -19,15 +23,17 @@ def runs(study):
     return [(arm, lr, seed) for seed in plan.seeds for arm in plan.arms for lr in rates[arm]]
 
 
-def chosen(family):
+def chosen(family: str) -> tuple[str, float]:
     """The version and the learning rate of a family of losses with the highest mean AP in the study "choice": its name
     and a float (chapter 11)."""
     choice = STUDIES["choice"]
     candidates = [(version, lr) for version in VERSIONS[family] for lr in choice.lrs]
-    return max(candidates, key=lambda run: mean_ap([load("choice", *run, seed) for seed in choice.seeds], run[1]))  # type: ignore[call-arg]
+    return max(
+        candidates, key=lambda run: mean_ap([load("choice", run[0], run[1], seed) for seed in choice.seeds], run[1])
+    )
 
 
-def chosen_rate(family, study="choice"):
+def chosen_rate(family: str, study: str = "choice") -> float:
     """The learning rate with which a family of losses has the highest mean AP in a ``study`` that chooses: a float.
 
     In "choice" it is chosen together with the version, elsewhere for the version chosen there (chapter 11).
@@ -38,27 +44,27 @@ def chosen_rate(family, study="choice"):
     return max(plan.lrs, key=lambda lr: mean_ap([load(study, family, lr, seed) for seed in plan.seeds], lr))
 
 
-def mean_ap(records, lr):
+def mean_ap(records: Sequence[Record], lr: float) -> float:
     """Mean AP of the ``records`` with this learning rate, a float in [0, 1] (chapter 11)."""
     return float(np.mean([record["AP"]["AP"] for record in records if record["settings"]["lr"] == lr]))
 
 
-def plan_of(study, arm, lr):
+def plan_of(study: str, arm: str, lr: float) -> tuple[dict[str, Any], TrainSettings]:
     """What decides a run beside its seed: the arguments of ``class_losses``, and the ``TrainSettings`` (chapter 11)."""
     plan, spec = STUDIES[study], STUDIES[study].arms[arm]
     loss = spec.loss or VERSIONS[spec.like][chosen(spec.like)[0]]
     return loss, replace(plan.settings, lr=lr, **spec.changes)
 
 
-def load_study(study):
+def load_study(study: str) -> dict[str, list[Record]]:
     """All records of a study: a dict from arm to the list of its records, seed after seed (chapter 11)."""
-    records: dict[str, list[dict]] = {arm: [] for arm in STUDIES[study].arms}
+    records: dict[str, list[Record]] = {arm: [] for arm in STUDIES[study].arms}
     for arm, lr, seed in runs(study):
         records[arm].append(load(study, arm, lr, seed))
     return records
 
 
-def stale(study):
+def stale(study: str) -> list[tuple[str, float, int]]:
     """Runs (arm, lr, seed) of a study whose record is missing, or was made by other code or settings than today's.
 
     Explained in chapter 11.
@@ -67,7 +73,7 @@ def stale(study):
     return [run for run in runs(study) if not (as_planned(study, *run) and load(study, *run)["sources"] == today)]
 
 
-def planned(study, arm, lr):
+def planned(study: str, arm: str, lr: float) -> Record:
     """The part of a record that the study decides, as JSON gives it back (chapter 11)."""
     plan = STUDIES[study]
     loss, settings = plan_of(study, arm, lr)
@@ -81,7 +87,7 @@ def planned(study, arm, lr):
     return json.loads(json.dumps(part))
 
 
-def as_planned(study, arm, lr, seed):
+def as_planned(study: str, arm: str, lr: float, seed: int) -> bool:
     """Whether a run has a record, made by the settings that the study has today (chapter 11)."""
     if not path_of(study, arm, lr, seed).exists():
         return False
@@ -92,7 +98,9 @@ def as_planned(study, arm, lr, seed):
     return "diverged" in record or found == (plan.drawn, plan.owners, plan.calibration)
 
 
-def paired_gains(records, arm, other, score="AP"):
+def paired_gains(
+    records: Mapping[str, Sequence[Record]], arm: str, other: str, score: str = "AP"
+) -> NDArray[np.float64]:
     """What ``arm`` scores above ``other``, seed by seed: float64 (seeds,), in AP of [0, 1].
 
     ``records``: from ``load_study``. ``score``: "AP", "AP50" or "AP75". Raises ``ValueError`` where the seeds of the
@@ -104,7 +112,9 @@ def paired_gains(records, arm, other, score="AP"):
     return np.array([a["AP"][score] - b["AP"][score] for a, b in zip(records[arm], records[other])])
 
 
-def bootstrap_interval(values, confidence=0.95, draws=10_000, seed=0):
+def bootstrap_interval(
+    values: ArrayLike, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of ``values`` (N,): (low, high), for seeds as paired differences.
 
     ``draws`` means of N values drawn with replacement; the middle ``confidence`` of them. Explained in chapter 11.

@@ -10,12 +10,14 @@ gamma = 0 makes it balanced cross-entropy, no alpha besides makes it cross-entro
 
 import math
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 
-def _p_t(p, y):
+def _p_t(p: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], np.ndarray]:
     """Probability of the true class, p_t = p if y = 1 else 1 - p, after checking both; broadcast, float64."""
     p, y = np.asarray(p, dtype=np.float64), np.asarray(y)
     inside = (p >= 0) & (p <= 1)  # False for NaN too
@@ -31,21 +33,21 @@ def _p_t(p, y):
     return np.where(y == 1, p, 1 - p), y
 
 
-def _check_alpha_gamma(alpha, gamma, off):
+def _check_alpha_gamma(alpha: float | None, gamma: float, off: int | None) -> None:
     """``off`` is the value of alpha that switches the class weight off: None in NumPy, -1 in torch."""
     # A tensor is refused: gradients towards it would be lost in silence.
-    if not (alpha is off or isinstance(alpha, Real) and (alpha == off or 0 <= alpha <= 1)):  # type: ignore[operator]
+    if not (alpha is off or isinstance(alpha, Real) and (alpha == off or 0 <= alpha <= 1)):
         raise ValueError(f"alpha must lie in [0, 1], or be {off} for no class weight, got {alpha!r}")
-    if not (isinstance(gamma, Real) and 0 <= gamma < math.inf):  # type: ignore[operator]
+    if not (isinstance(gamma, Real) and 0 <= gamma < math.inf):
         raise ValueError(f"gamma must be a finite number of at least 0, got {gamma!r}")
 
 
-def _alpha_t(alpha, y):
+def _alpha_t(alpha: float | None, y: np.ndarray) -> NDArray[np.float64] | float:
     """Class weight: alpha for y = 1, 1 - alpha for y = 0; 1 without alpha."""
     return 1.0 if alpha is None else np.where(y == 1, alpha, 1 - alpha)
 
 
-def cross_entropy(p, y):
+def cross_entropy(p: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | np.float64:
     """Binary cross-entropy of each example, CE(p_t) = -ln p_t.
 
     ``p``: predicted probabilities of class 1 in [0, 1], scalar or array. ``y``: labels 0 or 1, of a shape that
@@ -58,7 +60,7 @@ def cross_entropy(p, y):
     return focal_loss(p, y, alpha=None, gamma=0.0)
 
 
-def balanced_cross_entropy(p, y, alpha=0.25):
+def balanced_cross_entropy(p: ArrayLike, y: ArrayLike, alpha: float | None = 0.25) -> NDArray[np.float64] | np.float64:
     """Balanced cross-entropy of each example, -alpha_t ln p_t (Lin et al. 2017, eq. 3).
 
     ``alpha``: weight of class 1 in [0, 1]; class 0 gets 1 - alpha; None for no weight. ``p``, ``y``, result and
@@ -70,7 +72,9 @@ def balanced_cross_entropy(p, y, alpha=0.25):
     return focal_loss(p, y, alpha=alpha, gamma=0.0)
 
 
-def focal_loss(p, y, alpha=0.25, gamma=2.0):
+def focal_loss(
+    p: ArrayLike, y: ArrayLike, alpha: float | None = 0.25, gamma: float = 2.0
+) -> NDArray[np.float64] | np.float64:
     """Focal loss of each example, FL(p_t) = -alpha_t (1 - p_t)^gamma ln p_t (Lin et al. 2017, eq. 5).
 
     ``alpha``: weight of class 1 in [0, 1], or None for no weight. ``gamma``: focusing parameter, at least 0; at 0 the
@@ -92,7 +96,9 @@ CHUNK = 2**18
 """Logits worked on at a time on a CPU."""
 
 
-def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none"):
+def sigmoid_focal_loss(
+    inputs: torch.Tensor, targets: torch.Tensor, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "none"
+) -> torch.Tensor:
     """Focal loss on logits, a drop-in for ``torchvision.ops.sigmoid_focal_loss``.
 
     ``inputs``: logits x, a floating tensor of any shape; p = sigmoid(x). ``targets``: labels t of the same shape, 0 or
@@ -128,14 +134,14 @@ def sigmoid_focal_loss(inputs, targets, alpha=0.25, gamma=2.0, reduction="none")
     return loss.to(torch.promote_types(inputs.dtype, targets.dtype))
 
 
-def _inner_dtype(inputs, targets):
+def _inner_dtype(inputs: torch.Tensor, targets: torch.Tensor) -> torch.dtype:
     """The type computed in: the wider of the two, and float32 for half precision."""
     # Half precision loses small losses before they are summed: at the prior pi = .01 most of the total.
     dtype = torch.promote_types(inputs.dtype, targets.dtype)
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def _loss_and_slope(x, t, alpha, gamma):
+def _loss_and_slope(x: torch.Tensor, t: torch.Tensor, alpha: float, gamma: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Focal loss and its slope dFL/dx for labels t in [0, 1], both open to further differentiation.
 
     With q = 1 - p_t = t (1 - p) + (1 - t) p and CE = -t ln p - (1 - t) ln(1 - p), from chapter 17:
@@ -159,7 +165,9 @@ def _loss_and_slope(x, t, alpha, gamma):
     return weight * ce, slope
 
 
-def _hard_loss_and_slope(x, t, alpha, gamma, loss, slope):
+def _hard_loss_and_slope(
+    x: torch.Tensor, t: torch.Tensor, alpha: float, gamma: float, loss: torch.Tensor, slope: torch.Tensor
+) -> bool:
     """The same for labels 0 and 1, without a graph, written into ``loss`` and ``slope``; False for other labels.
 
     With the sign s = 1 - 2 t: q = sigmoid(s x), p_t = 1 - q and CE = max(s x, 0) - ln(1 - min(q, p_t)), which is one
@@ -187,7 +195,9 @@ class _FocalLoss(torch.autograd.Function):
     """Focal loss, or its sum if ``total``, with the slope found on the way: the backward pass is one product."""
 
     @staticmethod
-    def forward(inputs, targets, alpha, gamma, total):
+    def forward(
+        inputs: torch.Tensor, targets: torch.Tensor, alpha: float, gamma: float, total: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         dtype = _inner_dtype(inputs, targets)
         if inputs.device.type != "cpu" or torch.compiler.is_compiling():
             loss, slope = _loss_and_slope(inputs, targets, alpha, gamma)
@@ -209,14 +219,16 @@ class _FocalLoss(torch.autograd.Function):
         return torch.tensor(added, dtype=dtype) if total else loss, slope
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
         x, t, ctx.alpha, ctx.gamma, _ = inputs
         ctx.save_for_backward(x, t, output[1])
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)  # no array of zeros in place of the slope's gradient
 
     @staticmethod
-    def backward(ctx, grad, _):
+    def backward(
+        ctx: Any, grad: torch.Tensor | None, _: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, None, None, None, None]:
         if grad is None:
             return None, None, None, None, None
         x, t, slope = ctx.saved_tensors
@@ -225,7 +237,15 @@ class _FocalLoss(torch.autograd.Function):
         return (grad * slope).to(x.dtype), None, None, None, None
 
     @staticmethod
-    def vmap(info, in_dims, x, t, alpha, gamma, total):
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        x: torch.Tensor,
+        t: torch.Tensor,
+        alpha: float,
+        gamma: float,
+        total: bool,
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[int, int]]:
         x, t = (
             part.expand(info.batch_size, *part.shape) if dim is None else part.movedim(dim, 0)
             for part, dim in zip((x, t), in_dims)

@@ -18,7 +18,9 @@ class Matches(NamedTuple):
     boxes: torch.Tensor
 
 
-def match(anchors, boxes, labels, foreground=0.5, background=0.4):
+def match(
+    anchors: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor, foreground: float = 0.5, background: float = 0.4
+) -> Matches:
     """Match every anchor of a batch with its best object.
 
     ``anchors`` (A, 4), ``boxes`` (B, M, 4) in pixels, ``labels`` (B, M) int64 with -1 in padding rows. An anchor whose

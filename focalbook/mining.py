@@ -7,7 +7,7 @@ model as it stands and return which anchors are kept, per image.
 import torch
 
 
-def hardest(losses, counts, keep):
+def hardest(losses: torch.Tensor, counts: torch.Tensor, keep: int) -> torch.Tensor:
     """The ``keep`` anchors of each image with the highest loss, foreground or background (Shrivastava et al. 2016).
 
     ``losses`` (B, A): loss of each anchor, summed over the classes; ``counts`` (B, A) bool: which may be kept at all.
@@ -22,7 +22,9 @@ def hardest(losses, counts, keep):
     return chosen & counts
 
 
-def negatives_per_positive(losses, counts, positive, ratio):
+def negatives_per_positive(
+    losses: torch.Tensor, counts: torch.Tensor, positive: torch.Tensor, ratio: int
+) -> torch.Tensor:
     """All positives of each image, and the ``ratio`` times as many negatives that have the highest loss (Liu et al.
     2016, 3 to 1); where there is no positive, ``ratio`` negatives.
 

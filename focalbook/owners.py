@@ -1,14 +1,17 @@
 """Who owns the loss of a detector that is being trained? (chapter 14)"""
 
+from typing import Any
+
 import torch
 
 from focalbook.evaluation import answers
 from focalbook.imbalance import GROUPS, cumulative_share, group_of, loss_and_gradient, shares
+from focalbook.retinanet import RetinaNet
 from focalbook.scenes import VALIDATION
-from focalbook.training import LOSSES
+from focalbook.training import LOSSES, TrainSettings
 
 
-def owners_of(model, settings, count=32):
+def owners_of(model: RetinaNet, settings: TrainSettings, count: int = 32) -> dict[str, dict[str, Any]]:
     """Who owns the loss of a model, and its gradient, on the first ``count`` validation scenes: a dict for JSON.
 
     For each of ``LOSSES``, whatever the model was trained with: the shares of the ``GROUPS`` in the loss and in the
@@ -18,7 +21,7 @@ def owners_of(model, settings, count=32):
     """
     logits, targets = answers(model, settings, VALIDATION, count)
     groups = group_of(logits, targets)
-    found: dict[str, dict] = {"shares": {}, "cumulative": {}}
+    found: dict[str, dict[str, Any]] = {"shares": {}, "cumulative": {}}
     found["sizes"] = dict(zip(GROUPS, torch.bincount(groups.flatten(), minlength=3).tolist()))
     for name, setting in LOSSES.items():
         loss, gradient = loss_and_gradient(logits, targets, **setting)
@@ -35,6 +38,6 @@ def owners_of(model, settings, count=32):
     return found
 
 
-def _at_twentieths(curve):
+def _at_twentieths(curve: torch.Tensor) -> list[float]:
     places = (torch.arange(1, 21) * len(curve) / 20).ceil().long().clamp(min=1) - 1
     return [0.0, *(round(value, 6) for value in curve[places].tolist())]

@@ -1,8 +1,20 @@
 """The style of the figures, and scenes with boxes. Needs matplotlib."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import ArrayLike, NDArray
+
+from focalbook.retinanet import Detections
+
+if TYPE_CHECKING:
+    from IPython import get_ipython  # which IPython makes a builtin
 
 COLORS = {"cross-entropy": "#b4530f", "balanced cross-entropy": "#7c57cf", "focal loss": "#0b7a77"}
 """One color a loss, in every figure, told apart with color blindness; readable on white, and inverted in the dark."""
@@ -14,7 +26,7 @@ BOX_COLORS = ("#ffd23f", "#4cc9f0", "#ff70a6")
 """One color a class for boxes drawn over a scene."""
 
 
-def use_style():
+def use_style() -> None:
     """Set the book's figure style; in a notebook, also ask for SVG with stable bytes. Call it once, at the top."""
     plt.rcParams.update(
         {
@@ -46,7 +58,7 @@ def use_style():
         }
     )
     try:
-        get_ipython()  # type: ignore[name-defined]
+        get_ipython()
     except NameError:
         return
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -54,7 +66,7 @@ def use_style():
     set_matplotlib_formats("svg", metadata={"Date": None})
 
 
-def steady(values, digits=3):
+def steady(values: ArrayLike, digits: int = 3) -> NDArray[np.float64]:
     """``values`` rounded to so many significant digits, float64 of the same shape: for drawing what a training gave.
 
     A figure's bytes are compared, and the last bits of a trained number differ between machines. Three digits are finer
@@ -64,7 +76,14 @@ def steady(values, digits=3):
     return np.array([float(f"{value:.{digits}g}") for value in values.flat]).reshape(values.shape)
 
 
-def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):
+def show_scene(
+    axes: Axes,
+    image: torch.Tensor,
+    boxes: torch.Tensor | tuple[()] = (),
+    labels: torch.Tensor | None = None,
+    texts: Sequence[str] | None = None,
+    style: str = "-",
+) -> None:
     """Draw one scene and boxes on it.
 
     ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels`` (N,): class indices, coloring the boxes; an
@@ -73,10 +92,18 @@ def show_scene(axes, image, boxes=(), labels=None, texts=None, style="-"):
     axes.imshow(image.float().permute(1, 2, 0).cpu().numpy(), extent=(0, image.shape[2], image.shape[1], 0))
     axes.set_axis_off()
     if len(boxes):
-        _draw_boxes(axes, boxes.tolist(), [0] * len(boxes) if labels is None else labels.tolist(), texts, style)
+        _draw_boxes(
+            axes, torch.as_tensor(boxes).tolist(), [0] * len(boxes) if labels is None else labels.tolist(), texts, style
+        )
 
 
-def _draw_boxes(axes, boxes, labels, texts=None, style="-"):
+def _draw_boxes(
+    axes: Axes,
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    texts: Sequence[str] | None = None,
+    style: str = "-",
+) -> None:
     for number, (box, label) in enumerate(zip(boxes, labels)):
         if label < 0:
             continue
@@ -91,13 +118,20 @@ def _draw_boxes(axes, boxes, labels, texts=None, style="-"):
             axes.text(x1, place, texts[number], color=color, fontsize=7, va=side, bbox=ground)
 
 
-def draw_boxes(axes, boxes, color=INK, style="-", width=1.5):
+def draw_boxes(axes: Axes, boxes: torch.Tensor, color: str = INK, style: str = "-", width: float = 1.5) -> None:
     """Draw the outlines of ``boxes`` (N, 4), in pixels, all in one color and one line ``style`` of this ``width``."""
     for x1, y1, x2, y2 in boxes.tolist():
         axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=width, ls=style))
 
 
-def show_retinanet(axes, image, stem, stages, levels, heads):
+def show_retinanet(
+    axes: Axes,
+    image: Sequence[int],
+    stem: Sequence[int],
+    stages: Sequence[Sequence[int]],
+    levels: Sequence[Sequence[int]],
+    heads: Sequence[str],
+) -> None:
     """Draw a RetinaNet's parts as boxes, joined by arrows: backbone, pyramid and subnets from left to right.
 
     ``image``, ``stem``: shapes (channels, rows, columns). ``stages``, ``levels``: one such shape a pyramid level, fine
@@ -107,14 +141,14 @@ def show_retinanet(axes, image, stem, stages, levels, heads):
     axes.set(xlim=(-0.1, 8.6), ylim=(-2.4, top + 0.75))
     axes.set_axis_off()
 
-    def box(x, y, text, width=2.1, height=0.6):
+    def box(x: float, y: float, text: str, width: float = 2.1, height: float = 0.6) -> None:
         axes.add_patch(plt.Rectangle((x, y - height / 2), width, height, fc=INK + "20", ec=INK, lw=1.2))
         axes.text(x + width / 2, y, text, ha="center", va="center", fontsize=8.5)
 
-    def arrow(start, end, style="-|>"):
+    def arrow(start: tuple[float, float], end: tuple[float, float], style: str = "-|>") -> None:
         axes.annotate("", end, start, arrowprops=dict(arrowstyle=style, color=INK, lw=1, shrinkA=0, shrinkB=0))
 
-    def sized(name, shape):
+    def sized(name: str, shape: Sequence[int]) -> str:
         return f"{name}\n" + " × ".join(map(str, shape))
 
     for x, text in ((1.05, "backbone"), (4.05, "feature pyramid"), (7.25, "shared subnets")):
@@ -137,7 +171,14 @@ def show_retinanet(axes, image, stem, stages, levels, heads):
         box(6, y, text, width=2.5, height=0.8)
 
 
-def show_truth_and_detections(axes, image, boxes, labels, detections, score=0.3):
+def show_truth_and_detections(
+    axes: Axes,
+    image: torch.Tensor,
+    boxes: torch.Tensor,
+    labels: torch.Tensor,
+    detections: Detections,
+    score: float = 0.3,
+) -> None:
     """Draw one scene, its ground truth dashed in white, and the ``Detections`` above ``score`` with their scores."""
     show_scene(axes, image)
     for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist()):
@@ -148,7 +189,9 @@ def show_truth_and_detections(axes, image, boxes, labels, detections, score=0.3)
     _draw_boxes(axes, detections.boxes[kept].tolist(), detections.labels[kept].tolist(), scores)
 
 
-def show_difference(axes, row, values, interval, color):
+def show_difference(
+    axes: Axes, row: float, values: Sequence[float] | np.ndarray, interval: tuple[float, float], color: str
+) -> None:
     """Draw differences as points on a ``row``, their mean with an ``interval`` (low, high), and the line at zero."""
     axes.axvline(0, color=INK, linewidth=1)
     axes.plot(values, [row] * len(values), "o", color=color, alpha=0.45, markersize=5)
@@ -156,14 +199,16 @@ def show_difference(axes, row, values, interval, color):
     axes.plot(sum(values) / len(values), row + 0.2, "D", color=color, markersize=7)
 
 
-def show_runs(axes, place, values, interval, color):
+def show_runs(
+    axes: Axes, place: float, values: Sequence[float] | np.ndarray, interval: tuple[float, float], color: str
+) -> None:
     """Draw runs as points above a ``place`` on the horizontal axis, their mean with an ``interval`` (low, high)."""
     axes.plot([place] * len(values), values, "o", color=color, alpha=0.35, markersize=4)
     axes.vlines(place, *interval, color=color, linewidth=3)
     axes.plot(place, sum(values) / len(values), "D", color=color, markersize=6)
 
 
-def show_speed(figure, rows):
+def show_speed(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
     """Draw how many times faster than torchvision's formula each variant is, against the number of logits.
 
     ``rows``: those of ``tools/bench.py``, one panel for each device and way of handing out memory (chapter 17).

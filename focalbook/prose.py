@@ -3,7 +3,7 @@
 import re
 
 
-def bind(**values):
+def bind(**values: str) -> None:
     """Bind each text to a name that the chapter's prose shows by the role ``glue:text``; returns nothing.
 
     ``values``: names and texts, already formatted, with at most 5 digits (``ratio=f"{ratio:.1f}"``): the text is stored

@@ -7,37 +7,40 @@ determined it, and carries a checksum, so that a broken or edited one is refused
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from focalbook.files import write
 
 RECORDS = Path(__file__).parent.parent / "book" / "records"
 
+Record = dict[str, Any]  # as JSON holds it
 
-def checksum(record):
+
+def checksum(record: Record) -> str:
     """Hash of all that a record says but the checksum itself: an edited record no longer has it (chapter 11)."""
     content = {key: value for key, value in record.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def path_of(study, arm, lr, seed):
+def path_of(study: str, arm: str, lr: float, seed: int) -> Path:
     """Where the record of a run lies (chapter 11)."""
     return RECORDS / _plain(study) / f"{_plain(arm)}-lr{lr:g}-seed{seed}.json"
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return "-".join(name.replace(",", "").split())
 
 
-def _place(record):
+def _place(record: Record) -> Path:
     return path_of(record["study"], record["arm"], record["settings"]["lr"], record["seed"])
 
 
-def save(record):
+def save(record: Record) -> None:
     """Write a record, whole or not at all (chapter 11)."""
     write(_place(record), json.dumps(record, indent=1, sort_keys=True) + "\n")
 
 
-def load(study, arm, lr, seed):
+def load(study: str, arm: str, lr: float, seed: int) -> Record:
     """Read one record. Raises ``FileNotFoundError`` for a missing and ``ValueError`` for a broken or edited one, each
     naming the file and the command that makes it again (chapter 11)."""
     path = path_of(study, arm, lr, seed)

@@ -1,12 +1,16 @@
 """Do the digits of a training hold on another machine? A test that needs no second machine (chapter 9)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
-from focalbook.training import new_model, train
+from focalbook.training import TrainSettings, new_model, train
 
 
-def perturbation_drift(settings, activation=nn.SiLU, change=1e-14, seed=0):
+def perturbation_drift(
+    settings: TrainSettings, activation: Callable[[], nn.Module] = nn.SiLU, change: float = 1e-14, seed: int = 0
+) -> float:
     """How far a change of one initial weight carries: the relative difference of the last loss, a float.
 
     Trains twice on the CPU in float64 with focal loss, the second time with one weight moved by ``change``, and with
@@ -20,6 +24,6 @@ def perturbation_drift(settings, activation=nn.SiLU, change=1e-14, seed=0):
             if isinstance(part, nn.Sequential) and isinstance(part[-1], nn.SiLU):
                 part[-1] = activation()
         with torch.no_grad():
-            model.stem[0].weight[0, 0, 0, 0] += shift
+            next(model.stem.parameters())[0, 0, 0, 0] += shift
         last.append(train("focal loss", seed, settings, "cpu", torch.float64, model=model).losses[-1])
     return abs(last[1] - last[0]) / abs(last[0])

@@ -6,6 +6,7 @@ chaotic and its digits are the same on another machine (chapter 9).
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from focalbook.anchors import AnchorSettings, make_anchors, places_per_level
 from focalbook.boxes import decode, nms
 
 
-def convolution(inputs, outputs, stride=1):
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """3 x 3 convolution, group normalization (8 channels a group), SiLU (chapter 8)."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
@@ -31,12 +32,12 @@ class Residual(nn.Module):
     Explained in chapter 8.
     """
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first = convolution(inputs, outputs, stride=2)
         self.second = convolution(outputs, outputs)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, inputs, H, W) -> (B, outputs, H / 2, W / 2)."""
         x = self.first(x)
         return x + self.second(x)
@@ -46,12 +47,12 @@ class FeaturePyramid(nn.Module):
     """Top-down pyramid (Lin et al. 2017a): maps of every level, each with ``channels`` channels and a view of all
     that lies above it (chapter 8)."""
 
-    def __init__(self, widths, channels):
+    def __init__(self, widths: Sequence[int], channels: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
         self.smooth = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in widths)
 
-    def forward(self, maps):
+    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Maps (B, width, H, W), fine to coarse -> as many maps (B, channels, H, W)."""
         maps = [lateral(x) for lateral, x in zip(self.lateral, maps)]
         for level in range(len(maps) - 2, -1, -1):
@@ -65,13 +66,13 @@ class Subnet(nn.Module):
     Explained in chapter 8.
     """
 
-    def __init__(self, channels, depth, per_place, values):
+    def __init__(self, channels: int, depth: int, per_place: int, values: int) -> None:
         super().__init__()
         self.tower = nn.Sequential(*(convolution(channels, channels) for _ in range(depth)))
         self.output = nn.Conv2d(channels, per_place * values, 3, padding=1)
         self.values = values
 
-    def forward(self, maps):
+    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """Maps (B, channels, H, W) of all levels -> (B, A, values), in the order of the anchors."""
         outputs = [self.output(self.tower(x)) for x in maps]
         # (B, per_place * values, H, W) -> (B, H * W * per_place, values): the order of the anchors
@@ -90,7 +91,7 @@ class Detections(NamedTuple):
     labels: torch.Tensor
 
 
-def prior_bias(prior):
+def prior_bias(prior: float) -> float:
     """The logit of a probability, b = -ln((1 - pi) / pi): with this bias every anchor starts at p = pi.
 
     Raises ``ValueError`` unless 0 < prior < 1. Lin et al. 2017, section 4.1. Explained in chapter 8.
@@ -111,7 +112,16 @@ class RetinaNet(nn.Module):
     Explained in chapter 8.
     """
 
-    def __init__(self, classes, image_size, anchors=AnchorSettings(), channels=24, depth=1, prior=0.01, generator=None):
+    def __init__(
+        self,
+        classes: int,
+        image_size: int,
+        anchors: AnchorSettings = AnchorSettings(),
+        channels: int = 24,
+        depth: int = 1,
+        prior: float = 0.01,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         if any(stride != 4 * 2**level for level, stride in enumerate(anchors.strides)):
             raise ValueError(f"strides must be 4, 8, 16, ... for this backbone, got {anchors.strides}")
@@ -122,10 +132,11 @@ class RetinaNet(nn.Module):
         self.classification = Subnet(channels, depth, anchors.per_place, classes)
         self.regression = Subnet(channels, depth, anchors.per_place, 4)
         self.level_sizes = [places * anchors.per_place for places in places_per_level(image_size, anchors)]
+        self.anchors: torch.Tensor  # the buffer of the next line, told to type checkers
         self.register_buffer("anchors", make_anchors(image_size, anchors), persistent=False)
         self._initialize(prior, generator)
 
-    def _initialize(self, prior, generator):
+    def _initialize(self, prior: float, generator: torch.Generator | None) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
@@ -133,19 +144,22 @@ class RetinaNet(nn.Module):
                     nn.init.zeros_(module.bias)
         for subnet in (self.classification, self.regression):
             nn.init.normal_(subnet.output.weight, std=0.01, generator=generator)
-        nn.init.constant_(self.classification.output.bias, prior_bias(prior))  # type: ignore[arg-type]
+        nn.init.constant_(
+            self.classification.output.bias,  # type: ignore[arg-type]  # because torch does not say that it has one
+            prior_bias(prior),
+        )
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         """Where the weights lie."""
         return self.anchors.device
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """The type of the weights."""
         return self.classification.output.weight.dtype
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``images`` (B, 3, size, size) in [0, 1] -> logits (B, A, classes) and deltas (B, A, 4)."""
         x = self.stem(images - 0.5)
         maps = []
@@ -156,7 +170,9 @@ class RetinaNet(nn.Module):
         return self.classification(maps), self.regression(maps)
 
     @torch.no_grad()
-    def detect(self, images, score=0.05, per_level=1000, overlap=0.5, most=100):
+    def detect(
+        self, images: torch.Tensor, score: float = 0.05, per_level: int = 1000, overlap: float = 0.5, most: int = 100
+    ) -> list[Detections]:
         """Detections of each image of a batch: a list of B ``Detections``, best score first.
 
         As in the paper (section 4.1): of each level the ``per_level`` best scores above ``score``, decoded and cut at
@@ -170,7 +186,7 @@ class RetinaNet(nn.Module):
             for scores, level_deltas, anchors in zip(
                 image_logits[0].split(self.level_sizes),
                 image_deltas[0].split(self.level_sizes),
-                self.anchors.to(deltas).split(self.level_sizes),  # type: ignore[operator]
+                self.anchors.to(deltas).split(self.level_sizes),
             ):
                 best, where = scores.flatten().topk(min(per_level, scores.numel()))
                 best, where = best[best > score], where[best > score]

@@ -22,28 +22,28 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 _ORDER, _KIND, _WIDTH, _HEIGHT, _X, _Y, _COLOR, _CONTRAST, _COUNT, _COARSE, _FINE, _NOISE = range(12)
 
 
-def _disc(u, v):
+def _disc(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return torch.sqrt(u * u + v * v) - 1
 
 
-def _square(u, v):
+def _square(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return torch.maximum(u.abs(), v.abs()) - 1
 
 
-def _triangle(u, v):
+def _triangle(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return torch.maximum(v - 1, (2 * u.abs() - v - 1) / 5**0.5)
 
 
-def _ring(u, v):
+def _ring(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return (torch.sqrt(u * u + v * v) - 0.75).abs() - 0.25
 
 
-def _cross(u, v):
+def _cross(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     u, v = u.abs(), v.abs()
     return torch.minimum(torch.maximum(u - 1, v - 0.3), torch.maximum(u - 0.3, v - 1))
 
 
-def _diamond(u, v):
+def _diamond(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return (u.abs() + v.abs() - 1) / 2**0.5
 
 
@@ -104,7 +104,7 @@ class SceneSettings:
     clutter: float = 0.25
     noise: float = 0.15
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("size", "cell", "distractors"):
             if not isinstance(getattr(self, name), int):
                 raise ValueError(f"{name} must be an integer, got {getattr(self, name)!r}")
@@ -142,28 +142,34 @@ class SceneSettings:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
 
     @property
-    def cells(self):
+    def cells(self) -> int:
         """Number of cells on the board."""
         return (self.size // self.cell) ** 2
 
     @property
-    def distractor_shapes(self):
+    def distractor_shapes(self) -> tuple[str, ...]:
         """Names of the shapes that belong to no class."""
         return tuple(name for name in SHAPES if name not in self.classes)
 
-    def batch(self, indices, seed=TRAIN, device="cpu", dtype=torch.float32):
+    def batch(
+        self,
+        indices: int | Sequence[int] | torch.Tensor,
+        seed: int = TRAIN,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Scenes:
         """The ``Scenes`` with these indices, by ``render``."""
         return render(indices, seed, self, device, dtype)
 
 
-def _mix(x):
+def _mix(x: torch.Tensor) -> torch.Tensor:
     """The finalizer of SplitMix64 (Steele, Lea & Flood 2014) on int64, whose products wrap; >> needs its sign cut."""
     x = (x ^ ((x >> 30) & (2**34 - 1))) * (0xBF58476D1CE4E5B9 - 2**64)
     x = (x ^ ((x >> 27) & (2**37 - 1))) * (0x94D049BB133111EB - 2**64)
     return x ^ ((x >> 31) & (2**33 - 1))
 
 
-def _bits(scene, purpose, shape):
+def _bits(scene: torch.Tensor, purpose: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Sixty-four random bits a position, int64: hash of (scene, purpose, position). (B,) int64 -> (B, *shape)."""
     golden = 0x9E3779B97F4A7C15 - 2**64
     stream = _mix(scene + purpose + 1)
@@ -171,19 +177,19 @@ def _bits(scene, purpose, shape):
     return _mix(stream[:, None] + position * golden).view(-1, *shape)
 
 
-def _uniform(scene, purpose, shape):
+def _uniform(scene: torch.Tensor, purpose: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Numbers in [0, 1) with 53 bits, float64, (B, *shape)."""
     return ((_bits(scene, purpose, shape) >> 11) & (2**53 - 1)).double() * 2.0**-53
 
 
-def _pixel_noise(scene, size):
+def _pixel_noise(scene: torch.Tensor, size: int) -> torch.Tensor:
     """Numbers in [-1, 1), (B, 3, size, size) float64: one hash a pixel, 21 of its bits a channel."""
     bits = _bits(scene, _NOISE, (1, size, size))
     channels = torch.cat([bits >> shift for shift in (0, 21, 42)], dim=1) & (2**21 - 1)
     return channels.double() * 2.0**-20 - 1
 
 
-def _texture(scene, settings):
+def _texture(scene: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
     """Value noise in two octaves, (B, 3, size, size), about 0 with amplitude ``clutter``."""
     cells = settings.size // settings.cell
     coarse = _uniform(scene, _COARSE, (3, cells + 1, cells + 1))
@@ -192,11 +198,11 @@ def _texture(scene, settings):
     return settings.clutter * octaves
 
 
-def _stretched(values, size):
+def _stretched(values: torch.Tensor, size: int) -> torch.Tensor:
     return F.interpolate(values, size=(size, size), mode="bilinear", align_corners=True)
 
 
-def _items(scene, settings):
+def _items(scene: torch.Tensor, settings: SceneSettings) -> tuple[torch.Tensor, ...]:
     """Who lies in which cell. All (B, cells): shape index or -1, half width, half height, center x, center y (pixels);
     ``order`` (B, cells), the cells in random order, objects first, then distractors; ``count`` (B, 1), the objects."""
     names = tuple(SHAPES)
@@ -206,7 +212,7 @@ def _items(scene, settings):
     few, most = settings.objects
     count = few + (_uniform(scene, _COUNT, (1,)) * (most - few + 1)).long()
 
-    def shapes(group):
+    def shapes(group: tuple[str, ...]) -> torch.Tensor:
         index = torch.tensor([names.index(name) for name in group], device=scene.device)
         return index[(_uniform(scene, _KIND, (n,)) * len(group)).long()]
 
@@ -227,7 +233,7 @@ def _items(scene, settings):
     return kind, half_width, half_height, x, y, order, count
 
 
-def _per_pixel(values, settings):
+def _per_pixel(values: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
     """Spread one value a cell, (B, cells, ...), over its pixels: (B, ..., size, size)."""
     side = settings.size // settings.cell
     board = values.view(len(values), side, side, -1).permute(0, 3, 1, 2)
@@ -235,7 +241,13 @@ def _per_pixel(values, settings):
     return pixels if values.dim() == 3 else pixels[:, 0]
 
 
-def render(indices, seed=TRAIN, settings=SceneSettings(), device="cpu", dtype=torch.float32):
+def render(
+    indices: int | Sequence[int] | torch.Tensor,
+    seed: int = TRAIN,
+    settings: SceneSettings = SceneSettings(),
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Scenes:
     """Render the scenes with these indices as one batch, on this device.
 
     ``indices``: int, sequence or 1-d tensor of B ints, each at least 0. ``seed``: int, which collection (``TRAIN``,

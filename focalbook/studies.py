@@ -7,6 +7,7 @@ AP, and in "choice at batch 4" the learning rate for smaller batches. All other 
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from focalbook.scenes import TEST, VALIDATION, SceneSettings
 from focalbook.training import LOSSES, TrainSettings
@@ -19,9 +20,9 @@ class Arm:
     times; without a ``loss``, also its chosen loss. Explained in chapter 11.
     """
 
-    loss: dict = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
     like: str = ""
-    changes: dict = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)
     factor: float = 1.0
 
 
@@ -74,7 +75,7 @@ VERSIONS = FAMILIES | COUSINS
 """All that is chosen from."""
 
 
-def _map_point(size, objects):
+def _map_point(size: int, objects: int) -> SceneSettings:
     """A point of the map: scenes of this size with so many objects each, everything else as in the severe setting."""
     return SceneSettings(size=size, objects=(objects, objects))
 

@@ -4,10 +4,10 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from focalbook.boxes import encode
 from focalbook.cousins import asymmetric_loss, gradient_harmonized_loss, poly_focal_loss
 from focalbook.files import write
 from focalbook.losses import sigmoid_focal_loss
-from focalbook.matching import IGNORED, match
+from focalbook.matching import IGNORED, Matches, match
 from focalbook.retinanet import RetinaNet
 from focalbook.scenes import TRAIN, DataSet, SceneSettings
 
@@ -58,7 +58,7 @@ class TrainSettings:
     clip: float | None = None
     label_noise: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("channels", 8), ("depth", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
@@ -84,10 +84,10 @@ class Run(NamedTuple):
     (chapter 9)."""
 
     model: RetinaNet
-    losses: list
+    losses: list[float]
 
 
-def new_model(seed=0, settings=TrainSettings()):
+def new_model(seed: int = 0, settings: TrainSettings = TrainSettings()) -> RetinaNet:
     """An untrained ``RetinaNet``, float32, on the CPU; ``seed`` alone decides its weights. Explained in chapter 8."""
     return RetinaNet(
         len(settings.scenes.classes),
@@ -100,13 +100,15 @@ def new_model(seed=0, settings=TrainSettings()):
     )
 
 
-def class_targets(labels, classes):
+def class_targets(labels: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets of a one-against-all classifier from matched ``labels`` (B, A): one-hot (B, A, ``classes``) bool, all
     False for background; and (B, A) bool, which anchors count (all but the ignored). Explained in chapter 7."""
     return labels[..., None] == torch.arange(classes, device=labels.device), labels != IGNORED
 
 
-def _harmonized(logits, targets, counts, alpha, gamma):
+def _harmonized(
+    logits: torch.Tensor, targets: torch.Tensor, counts: torch.Tensor, alpha: float, gamma: float
+) -> torch.Tensor:
     losses = gradient_harmonized_loss(logits, targets, counts[..., None])
     # GHM divides by all examples, detection_loss by the positives.
     return losses * targets.any(dim=-1).sum().clamp(min=1) / (counts.sum() * logits.shape[-1])
@@ -121,7 +123,15 @@ FORMS: dict[str, Callable[..., torch.Tensor]] = {
 """Classification losses of every output: focal loss, with both cross-entropies as special cases, and its cousins."""
 
 
-def class_losses(logits, matches, alpha=0.25, gamma=2.0, form="focal", hardest=None, negatives=None):
+def class_losses(
+    logits: torch.Tensor,
+    matches: Matches,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    form: str = "focal",
+    hardest: int | None = None,
+    negatives: int | None = None,
+) -> torch.Tensor:
     """Classification loss of every output, (B, A, K) in nats, 0 where an anchor takes no part.
 
     ``logits`` (B, A, K); ``matches`` for the same B and A; ``alpha`` and ``gamma`` as in ``sigmoid_focal_loss``, or
@@ -142,7 +152,9 @@ def class_losses(logits, matches, alpha=0.25, gamma=2.0, form="focal", hardest=N
     return losses * counts[..., None]
 
 
-def detection_loss(logits, deltas, matches, anchors, *args, **loss):
+def detection_loss(
+    logits: torch.Tensor, deltas: torch.Tensor, matches: Matches, anchors: torch.Tensor, *args: Any, **loss: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Classification and box loss of a batch: two scalars, each divided by the batch's number of positive anchors.
 
         L_cls = sum of FL over all anchors that are not ignored / max(1, positives)
@@ -162,16 +174,20 @@ def detection_loss(logits, deltas, matches, anchors, *args, **loss):
     return classification, regression
 
 
-def batch_loss(model, indices, settings, *args, **loss):
+def batch_loss(
+    model: RetinaNet, indices: Sequence[int], settings: TrainSettings, *args: Any, **loss: Any
+) -> torch.Tensor:
     """Total loss of ``model`` on the training scenes, or images, ``indices``: render, match, predict, compare; ``loss``
     as in ``class_losses`` (chapter 9)."""
     images, boxes, labels = settings.scenes.batch(indices, TRAIN, model.device, model.dtype)
     labels = _with_noise(labels, indices, settings)
     logits, deltas = model(images)
-    return sum(detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss))
+    return sum(  # type: ignore[return-value]  # because sum() of nothing would be the int 0
+        detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss)
+    )
 
 
-def _with_noise(labels, indices, settings):
+def _with_noise(labels: torch.Tensor, indices: Sequence[int], settings: TrainSettings) -> torch.Tensor:
     """Give a share of the objects another class, drawn anew for every batch but the same again for the same one."""
     if settings.label_noise == 0:
         return labels
@@ -183,15 +199,15 @@ def _with_noise(labels, indices, settings):
 
 
 def train(
-    loss="focal loss",
-    seed=0,
-    settings=TrainSettings(),
-    device=None,
-    dtype=torch.float32,
-    checkpoint=None,
-    model=None,
-    look=None,
-):
+    loss: str | dict[str, Any] = "focal loss",
+    seed: int = 0,
+    settings: TrainSettings = TrainSettings(),
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    checkpoint: str | Path | None = None,
+    model: RetinaNet | None = None,
+    look: Callable[[int, RetinaNet], None] | None = None,
+) -> Run:
     """Train a RetinaNet on fresh scenes and return the ``Run``.
 
     ``loss``: a name from ``LOSSES``, or arguments of ``class_losses`` as a dict. ``seed``: int, decides the initial
@@ -249,10 +265,14 @@ def train(
     return Run(model, losses)
 
 
-def _optimizer(model, settings):
+def _optimizer(
+    model: RetinaNet, settings: TrainSettings
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """The optimizer and the schedule of its learning rate."""
     if settings.optimizer == "sgd":
-        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4)  # type: torch.optim.Optimizer
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(
+            model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4
+        )
     else:
         optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4)
     if settings.warmup:
@@ -263,7 +283,9 @@ def _optimizer(model, settings):
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
 
 
-def _require_together(terms, settings, checkpoint, steps):
+def _require_together(
+    terms: dict[str, Any], settings: TrainSettings, checkpoint: str | Path | None, steps: torch.Tensor
+) -> None:
     """What is known of a whole batch, or a run, must be known to each of the processes that share it."""
     if distributed.world() > 1 and (settings.label_noise or terms.get("form") == "harmonized"):
         raise ValueError("label_noise and form 'harmonized' look at a whole batch: train them in one process")
@@ -271,7 +293,7 @@ def _require_together(terms, settings, checkpoint, steps):
         raise ValueError(f"checkpoint {checkpoint} differs between processes: put it where every machine sees it")
 
 
-def _require_finite(losses, model, lr):
+def _require_finite(losses: list[float], model: RetinaNet, lr: float) -> None:
     """Looked at every ``PULSE`` steps; the weights too, because the last step may break them after its loss."""
     cure = f"lower lr (it is {lr:g}), or start at a prior below 0.5"
     for step, value in enumerate(losses[-PULSE:], start=max(0, len(losses) - PULSE)):
@@ -281,7 +303,7 @@ def _require_finite(losses, model, lr):
         raise FloatingPointError(f"a weight is not finite after step {len(losses) - 1}: {cure}")
 
 
-def _progress(steps, total, losses):
+def _progress(steps: range, total: int, losses: list[float]) -> Iterator[int]:
     """The steps, behind a bar with the last loss when a person watches: at a terminal or in a notebook, unless
     FOCALBOOK_QUIET is set, as it is while outputs are stored or validated."""
     watched = (sys.stderr.isatty() or "ipykernel" in sys.modules) and not os.environ.get("FOCALBOOK_QUIET")
@@ -297,13 +319,13 @@ def _progress(steps, total, losses):
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
 
 
-def _save(path, identity, losses, state):
+def _save(path: str | Path, identity: dict[str, Any], losses: list[float], state: dict[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(dict(identity=identity, losses=losses, **{k: v.state_dict() for k, v in state.items()}), content)
     write(Path(path), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
-def _resume(path, identity, state):
+def _resume(path: str | Path, identity: dict[str, Any], state: dict[str, Any]) -> list[float]:
     """Load the checkpoint into ``state`` and return the losses so far."""
     content = Path(path).read_bytes()
     digest, content = content[:32], content[32:]

@@ -188,7 +188,8 @@ def ap50(detections, scenes):
 
 def pooled(detections, scenes, hits=greedy, by_score=True, padding=False, count=len, skip=lambda found, truth: False):
     """AP50 of all images together; the defaults are right."""
-    rows, objects = [], 0  # type: list[tuple], int
+    rows: list[tuple] = []
+    objects = 0
     for found, boxes, labels in zip(detections, scenes.boxes, scenes.labels):
         truth = boxes if padding else boxes[labels >= 0]
         if not skip(found, truth):
