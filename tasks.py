@@ -1,29 +1,11 @@
-"""The project's commands, the same on every platform: python3 tasks.py COMMAND (make COMMAND calls this).
-
-book      build the site into _build/html
-serve     build it, then serve it on 127.0.0.1 (serve 8001 for another port)
-lab       open the chapters and the exercises in JupyterLab
-test      unit tests, every stored output re-computed and compared, the site built and checked
-          (what follows goes to pytest: test book/04-focal-loss.ipynb)
-test-site drive the built site through Chromium, every page light and dark, wide and narrow (part of test where it is)
-test-matrix  run every notebook elsewhere: another folder, user, language, processor, Python (test-matrix 04 for one)
-check     style, spelling, types, and how much of focalbook its unit tests cover
-links     ask every outside link of the book whether it still answers
-verify    run every cell, compare every output, print a table, and stamp what held (verify 04 for one)
-student   write the exercises without their solutions into course/exercises, by nbgrader (student 04 for one)
-run       re-execute every notebook and store its outputs (run 04 for one)
-evidence  make the recorded runs that are missing or out of date (evidence verdict for one study), saying first how long
-evidence-check  name those, then make a sample of every study again and compare
-constraints  renew the pinned packages that others bring, and keep them if all holds with them
-bench     measure speed and memory of the loss beside others, into _build/bench
-clean     remove what was built, and .venv
-"""
+"""The project's commands, the same on every platform: python3 tasks.py COMMAND (make COMMAND calls this)."""
 
 # Only the standard library, and no syntax newer than Python 3.6: an old Python must get as far as its error message.
 import errno
 import functools
 import hashlib
 import http.server
+import inspect
 import os
 import shutil
 import subprocess
@@ -32,12 +14,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SITE = ROOT / "_build" / "html"
 OLDEST = (3, 11)
 JUPYTER_BOOK = ("-c", "from jupyter_book.cli.main import main; main()")  # a script would break when the folder moves
 BUILD = ("-W", "--keep-going", "-n", "--quiet", "--all")  # a warning is an error, and nothing stays of a former build
+WORKERS = ("-n", "logical", "--dist", "loadgroup", "--no-loadscope-reorder")  # conftest.py says what stays together
+TEST = ("-m", "pytest", "--nbval", "--nbval-current-env", "--doctest-modules") + WORKERS
 ROOM = 3e9  # bytes that an installation takes, about
+COMMANDS = {}
+
+
+def command(task):
+    """Make a command of a function: of its name, its first line and its arguments."""
+    COMMANDS[task.__name__.replace("_", "-")] = task
+    return task
+
+
+def python_of(venv):
+    """The Python of a virtual environment."""
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+PYTHON = python_of(VENV)
 
 
 def fail(message):
@@ -86,14 +84,19 @@ def make_venv():
         fail("this Python cannot make virtual environments: install python3-venv (apt install python3-venv)")
 
 
+@command
 def book():
+    """build the site into _build/html"""
     install()
     print("building the site", flush=True)
     call(*JUPYTER_BOOK, "build", ".", *BUILD)
     print("the site is in %s" % (SITE / "index.html"))
 
 
-def serve(port="8000"):
+@command
+def serve(port=os.environ.get("PORT", "8000")):
+    """build it, then serve it on 127.0.0.1 (serve 8001, or make serve PORT=8001, for another port)"""
+
     class Server(http.server.ThreadingHTTPServer):
         allow_reuse_address = os.name != "nt"  # on Windows it would let two servers have one port
 
@@ -112,95 +115,122 @@ def serve(port="8000"):
         server.serve_forever()
 
 
+@command
 def lab():
+    """open the chapters, and the exercises without their solutions, in JupyterLab"""
     install()
     student()
     print("opening JupyterLab: chapters in book, exercises in course/exercises (Ctrl+C twice stops)", flush=True)
     call("-m", "jupyterlab", "--ip=127.0.0.1", "--ServerApp.default_url=/lab/tree/book/01-imbalance.ipynb")
 
 
+@command
 def student(*names):
+    """write the exercises without their solutions into course/exercises, by nbgrader (student 04 for one)"""
     install()
-    call("tools/student.py", *names)
+    call("-m", "tools.student", *names)
 
 
+@command
 def test(*arguments):
+    """unit tests, every stored output re-computed and compared, the site built and checked
+    (what follows goes to pytest: test book/04-focal-loss.ipynb)"""
     install()
     print("unit tests, every stored output compared, the site built: some minutes", flush=True)
-    options = ["--nbval", "--nbval-current-env", "--doctest-modules", "-n", "2", "--dist", "loadfile"]
-    call("-m", "pytest", *options, *arguments)
+    call(*TEST, *arguments)
     print("all holds")
 
 
+@command
 def test_site():
+    """drive the built site through Chromium, every page light and dark, wide and narrow (part of test where it is)"""
     install()
-    files = ["tests/test_site.py", "tests/test_browser.py", "tests/test_explorers.py"]
-    call("-m", "pytest", *files, "-n", "2", "--dist", "loadfile", FOCALBOOK_BROWSER="1")
+    call("-m", "pytest", "tests/site", *WORKERS, FOCALBOOK_BROWSER="1")
 
 
+@command
 def test_matrix(*names):
+    """run every notebook elsewhere: another folder, user, language, processor, Python (test-matrix 04 for one)"""
     install()
-    call("tools/matrix.py", *names)
+    call("-m", "tools.matrix", *names)
 
 
+@command
 def check():
+    """style, spelling, types, and how much of focalbook its unit tests cover"""
     install()
     call("-m", "ruff", "check")
     call("-m", "ruff", "format", "--check", "--quiet")
     call("-m", "codespell_lib")
     call("-m", "mypy")
-    names = sorted(path.stem for path in (ROOT / "focalbook").iterdir()) + ["sigmoid_focal_loss"]
-    files = ["tests/test_%s.py" % name for name in names if (ROOT / "tests" / ("test_%s.py" % name)).exists()]
-    options = ["-q", "-m", "not slow", "-n", "2", "--dist", "loadfile", "--cov", "--cov-report", "term"]
-    call("-m", "pytest", *files, *options, OMP_NUM_THREADS="1")
+    call("-m", "pytest", "tests/module", "-q", "-m", "not slow", *WORKERS, "--cov", "--cov-report", "term")
 
 
-def constraints():
-    install()
-    call("tools/renew.py")
-
-
+@command
 def links():
+    """ask every outside link of the book whether it still answers"""
     install()
     call(*JUPYTER_BOOK, "build", ".", "--builder", "linkcheck")
 
 
+@command
 def verify(*names):
+    """run every cell, compare every output, print a table, and stamp what held (verify 04 for one)"""
     install()
-    call("tools/verify.py", *names)
+    call("-m", "tools.verify", *names)
 
 
+@command
 def run(*names):
+    """re-execute every notebook and store its outputs (run 04 for one)"""
     install()
-    call("tools/execute.py", *names, FOCALBOOK_QUIET="1", OMP_NUM_THREADS="1")
+    call("-m", "tools.run", *names)
 
 
+@command
 def evidence(*arguments):
+    """make the recorded runs that are missing or out of date (evidence verdict for one study), saying first how long"""
     install()
-    call("-m", "focalbook.experiments", *arguments)
+    call("-m", "focalbook.evidence", *arguments)
 
 
+@command
 def evidence_check(*arguments):
+    """name those, then make a sample of every study again and compare"""
     install()
-    call("-m", "focalbook.experiments", "--check", *arguments)
-    call("-m", "focalbook.experiments", "--verify", *arguments)
+    call("-m", "focalbook.evidence", "--check", *arguments)
+    call("-m", "focalbook.evidence", "--verify", *arguments)
 
 
+@command
+def constraints():
+    """renew the pinned packages that others bring, and keep them if all holds with them"""
+    install()
+    call("-m", "tools.renew")
+
+
+@command
 def bench():
+    """measure speed and memory of the loss beside others, into _build/bench"""
     install()
-    call("tools/bench.py")
+    call("-m", "tools.bench")
 
 
+@command
 def clean():
+    """remove what was built, and .venv"""
     for folder in (SITE.parent, VENV):
         shutil.rmtree(str(folder), ignore_errors=True)
         print("removed %s" % folder)
 
 
-TASKS = (book, serve, lab, test, test_site, test_matrix, check, links, verify, student, run)
-TASKS += (evidence, evidence_check, constraints, bench, clean)
-ALONE = ("book", "lab", "test-site", "check", "links", "constraints", "bench", "clean")  # these take no arguments
-COMMANDS = {task.__name__.replace("_", "-"): task for task in TASKS}
+def help_text():
+    """The commands, each with its first line."""
+    lines = [__doc__, ""]
+    for name, task in COMMANDS.items():
+        first, *more = task.__doc__.splitlines()
+        lines += ["%-16s%s" % (name, first)] + [" " * 16 + line.strip() for line in more]
+    return "\n".join(lines)
 
 
 def main(arguments):
@@ -208,10 +238,12 @@ def main(arguments):
         cure = "make PYTHON=python3.12, or py -3.12 tasks.py on Windows"
         fail("needs Python %d.%d or newer, this is %d.%d: %s" % (OLDEST + sys.version_info[:2] + (cure,)))
     if not arguments or arguments[0] not in COMMANDS:
-        print(__doc__)
+        print(help_text())
         sys.exit(0 if arguments in ([], ["help"]) else 2)
     name, rest = arguments[0], arguments[1:]
-    if rest and name in ALONE or len(rest) > 1 and name == "serve":
+    try:
+        inspect.signature(COMMANDS[name]).bind(*rest)
+    except TypeError:
         fail("%s does not take %s" % (name, " ".join(rest)))
     try:
         COMMANDS[name](*rest)

@@ -1,6 +1,6 @@
 """How fast is the book's focal loss, and how much does it keep? Prints a table, writes JSON, draws the picture.
 
-python tools/bench.py         (make bench; about two minutes; writes _build/bench/)
+python -m tools.bench         (make bench; about two minutes; writes _build/bench/)
 
 Forward and backward of the sum, hard labels, gamma = 2, all variants in turn in one process: each round runs every
 variant a few times and takes its median, so that a ratio compares what was measured side by side. On a CPU twice: with
@@ -32,8 +32,9 @@ from focalbook import plots
 from focalbook.files import cure, write
 from focalbook.losses import sigmoid_focal_loss
 from focalbook.sources import sources_hash
+from tasks import ROOT
 
-FOLDER = Path(__file__).resolve().parent.parent / "_build" / "bench"
+FOLDER = ROOT / "_build" / "bench"
 SIZES = {"cpu": (10**5, 10**6, 10**7), "cuda": (10**5, 10**6, 10**7, 16 * 10**6)}
 THREADS = 2
 ROUNDS = 9
@@ -191,8 +192,8 @@ def main():
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         for pages, setting in PAGES.items() if device == "cpu" else [("as usual", {})]:
             print(f"measuring on {device}, pages {pages}", flush=True)
-            child = [sys.executable, __file__, "rows", device, pages]
-            done = subprocess.run(child, env=os.environ | setting, capture_output=True, text=True)
+            child = [sys.executable, "-m", "tools.bench", "rows", device, pages]
+            done = subprocess.run(child, cwd=ROOT, env=os.environ | setting, capture_output=True, text=True)
             if done.returncode:  # what it wrote else is the profiler's noise
                 sys.exit(done.stderr)
             rows += json.loads(done.stdout)

@@ -1,7 +1,7 @@
 """Draw the pictures that stand in an explorer's place where no script runs: its first state, by the module itself.
 And gather what the detector's explorer shows: four scenes, and what two detectors recorded on them.
 
-python tools/explorers.py stores them in book/_static/explorers; a test says when they are out of date.
+python -m tools.explorers stores them in book/_static/explorers; a test says when they are out of date.
 """
 
 import base64
@@ -22,8 +22,9 @@ from focalbook.imbalance import loss_and_gradient
 from focalbook.losses import focal_loss
 from focalbook.scenes import TEST, SceneSettings, render
 from focalbook.training import LOSSES
+from tasks import ROOT
 
-FOLDER = Path(__file__).resolve().parent.parent / "book" / "_static" / "explorers"
+FOLDER = ROOT / "book" / "_static" / "explorers"
 PICTURES = {"losses": (7, 3.6), "crowd": (7, 3.6), "optimizer": (7, 5), "detector": (8, 4.6)}  # inches; draw_NAME draws
 DETECTORS = ("cross-entropy", "focal loss")
 SCENES, SIDE = 4, 96

@@ -1,7 +1,7 @@
 """Re-execute the notebooks as other people would, and compare the bytes they store.
 
-    python tools/matrix.py             every notebook of the book, in every setting
-    python tools/matrix.py 01 04       those whose name starts so
+    python -m tools.matrix             every notebook of the book, in every setting
+    python -m tools.matrix 01 04       those whose name starts so
 
 Each setting has a copy of the project in a folder of its own, another user name and its own environment. A notebook
 holds if executing it there stores the same bytes; otherwise the table names the code cell that differs, and the exit
@@ -21,11 +21,12 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+from tasks import ROOT, python_of
+from tools.notebooks import ENVIRONMENT
+
 VENVS = ROOT / "_build" / "matrix"
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
 PINNED = ("requirements.txt", "constraints.txt")
-AS_IN_RUN = {"FOCALBOOK_QUIET": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 GPU = {key: value for key, value in os.environ.items() if key == "CUDA_VISIBLE_DEVICES"}
 
 
@@ -84,7 +85,7 @@ def python_for(setting):
     if not setting.python:
         return sys.executable
     folder = VENVS / setting.python
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = python_of(folder)
     stamp, wanted = folder / "installed", "".join((ROOT / name).read_text("utf-8") for name in PINNED)
     if not (stamp.exists() and stamp.read_text("utf-8") == wanted):
         print(f"installing for Python {setting.python}: a few minutes, once", flush=True)
@@ -128,13 +129,13 @@ def check(root, setting, prefixes):
         home.mkdir()
         copy(root, project)
         someone = {"HOME": str(home), "USERPROFILE": str(home), "USER": "zoë", "LOGNAME": "zoë", "USERNAME": "zoë"}
-        environment = os.environ | AS_IN_RUN | someone | {"PYTHONPATH": str(project)} | setting.environment
+        environment = os.environ | ENVIRONMENT | someone | {"PYTHONPATH": str(project)} | setting.environment
         require_copy(python, project, environment)
         before = {path: path.read_bytes() for path in sorted(project.rglob("*.ipynb"))}
         if setting.cuda:
             for path, content in before.items():
                 path.write_bytes(content.replace(ON_THE_CPU, ON_THE_GPU))
-        command = [python, "tools/execute.py", *prefixes]
+        command = [python, "-m", "tools.run", *prefixes]
         done = subprocess.run(command, cwd=project, env=environment, capture_output=True, encoding="utf-8")
         executed = [line for line in done.stdout.splitlines() if ".ipynb: " in line]
         bad = [line for line in executed if not line.endswith((": unchanged", ": stored new outputs"))]

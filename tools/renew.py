@@ -1,6 +1,6 @@
 """Renew constraints.txt: install afresh what requirements.txt pins, test with it, and only then put it in place.
 
-    python tools/renew.py
+    python -m tools.renew
 
 The fresh installation is _build/renew/venv; what it brought is written to _build/renew/constraints.txt. If the whole
 test command holds with it, that file replaces constraints.txt and what changed is printed; otherwise it stays where it
@@ -13,18 +13,17 @@ import re
 import subprocess
 import sys
 import venv
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tasks import ROOT, TEST, python_of
+
 REQUIREMENTS, CONSTRAINTS = ROOT / "requirements.txt", ROOT / "constraints.txt"
 FOLDER = ROOT / "_build" / "renew"
-PYTHON = FOLDER / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+PYTHON = python_of(FOLDER / "venv")
 HEADER = (
     "# What a tested installation brought beside requirements.txt; "
     "torch is left to find its own needs on each platform.\n"
 )
 NEVER = {"focalbook", "pip", "setuptools", "wheel"}
-TEST = ("--nbval", "--nbval-current-env", "--doctest-modules", "-n", "2", "--dist", "loadfile")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PIN = re.compile(rf"({NAME.pattern})(?:\[.*?\])?==([^\s;#]+)")
 
@@ -100,7 +99,7 @@ def main():
     changed = list(changes(before, candidate.read_text("utf-8")))
     print(*changed or ["nothing changes"], sep="\n")
     print("testing with it: unit tests, every stored output compared, the site built", flush=True)
-    if subprocess.call([str(PYTHON), "-m", "pytest", *TEST], cwd=ROOT):
+    if subprocess.call([str(PYTHON), *TEST], cwd=ROOT):
         print(f"constraints.txt stays: see above what does not hold with {candidate}")
         return 1
     os.replace(candidate, CONSTRAINTS)

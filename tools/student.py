@@ -1,7 +1,7 @@
 """Write the exercises without their solutions, by nbgrader: ``course/exercises``, one folder a chapter.
 
-    python tools/student.py            every chapter's
-    python tools/student.py 04         those whose name starts so
+    python -m tools.student            every chapter's
+    python -m tools.student 04         those whose name starts so
 
 What is there already is kept, because somebody may have worked in it.
 """
@@ -15,7 +15,7 @@ from traitlets.config import PyFileConfigLoader
 
 from focalbook.files import cure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent  # the project that this file lies in: a copy of it is a course too
 SOURCE = Path("book", "exercises")
 
 

@@ -1,6 +1,6 @@
 """How fast are scenes rendered, training steps taken, and AP gained? Prints it for each device; nothing depends on it.
 
-python tools/throughput.py
+python -m tools.throughput
 """
 
 import os

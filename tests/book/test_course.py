@@ -3,6 +3,7 @@ grades what comes back, whatever it does."""
 
 import copy
 import csv
+import importlib
 import os
 import re
 import shutil
@@ -14,7 +15,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tools.contents import EXERCISES, ROOT
+from focalbook.checks import BEGIN, END
+from focalbook.checks.check import Check
+from tasks import ROOT
+from tools.contents import EXERCISES
 
 SOURCES = {Path(page).parent.name: ROOT / f"{page}.ipynb" for page in EXERCISES}
 GRADED = "04-focal-loss"
@@ -48,20 +52,18 @@ def test_a_page_has_two_questions_and_three_exercises_with_hints_solutions_and_c
     assert all("<summary>Hint 2</summary>" in exercise for exercise in exercises)  # in stages
     for solution, check in zip(solutions, checked):
         assert solution.metadata.tags == ["hide-input"]
-        assert solution.source.count("### BEGIN SOLUTION") == solution.source.count("### END SOLUTION") == 1
+        assert solution.source.count(BEGIN) == solution.source.count(END) == 1
         assert re.fullmatch(r"checks\.\w+\(\w+\)", check.source)
         assert check.metadata.nbgrader.locked and check.metadata.nbgrader.points > 0
         assert check.outputs[0].text.startswith("Right")
 
 
 def test_every_chapter_has_its_exercises_and_every_check_is_asked_once():
-    from focalbook import checks
-    from focalbook.checks.check import Check
-
-    chapters = [path.stem for path in sorted((ROOT / "book").glob("[0-9]*.ipynb"))]
-    assert list(SOURCES) == chapters
-    asked = [cell.source.split("(")[0] for path in SOURCES.values() for cell in of(read(path), "check")]
-    assert sorted(asked) == sorted(f"checks.{name}" for name, thing in vars(checks).items() if isinstance(thing, Check))
+    assert list(SOURCES) == [path.stem for path in sorted((ROOT / "book").glob("[0-9]*.ipynb"))]
+    for name, path in SOURCES.items():
+        module = importlib.import_module(f"focalbook.checks.chapter{name[:2]}")
+        there = [f"checks.{key}" for key, thing in vars(module).items() if isinstance(thing, Check)]
+        assert sorted(cell.source.split("(")[0] for cell in of(read(path), "check")) == sorted(there)
     names = [cell.metadata.nbgrader.grade_id for path in SOURCES.values() for cell in read(path).cells if role(cell)]
     assert len(set(names)) == len(names)
 
@@ -70,11 +72,11 @@ def test_every_chapter_has_its_exercises_and_every_check_is_asked_once():
 def course(tmp_path_factory):
     """A folder with the course's source, and the student's edition that ``make student`` makes of it."""
     root = tmp_path_factory.mktemp("course")
-    for name in ("nbgrader_config.py", "tools/student.py"):
+    for name in ("nbgrader_config.py", "tasks.py", "tools/__init__.py", "tools/student.py"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "book" / "exercises", root / "book" / "exercises")
-    made = run(root, "tools/student.py")
+    made = run(root, "-m", "tools.student")
     assert made.returncode == 0, made.stdout
     return root
 
@@ -93,7 +95,7 @@ def test_in_the_students_edition_the_checks_fail_in_their_friendly_way_and_nothi
     notebook = read(released(course, name))
     stored = read(SOURCES[name])
     for cell, solved in zip(of(notebook, "solution"), of(stored, "solution"), strict=True):
-        inside = solved.source.split("### BEGIN SOLUTION\n")[1].split("### END SOLUTION")[0]
+        inside = solved.source.split(f"{BEGIN}\n")[1].split(END)[0]
         assert inside.strip() not in cell.source and "SOLUTION" not in cell.source
     assert not any(cell.get("outputs") for cell in notebook.cells)
     resources = {"metadata": {"path": str(course)}}
@@ -110,7 +112,7 @@ def test_the_students_edition_is_not_made_again_over_somebodys_work(course):
     path = released(course, "01-imbalance")
     before = path.read_text("utf-8")
     path.write_text(before.replace("# your code here", "# my work"), "utf-8")
-    again = run(course, "tools/student.py", "01")
+    again = run(course, "-m", "tools.student", "01")
     assert again.returncode == 0 and "there already and kept: 01-imbalance" in again.stdout
     assert "# my work" in path.read_text("utf-8")
     path.write_text(before, "utf-8")

@@ -5,14 +5,14 @@ A message is a term of the page's lists that is set in backticks. What varies in
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tasks import ROOT
+
 PAGE = (ROOT / "book" / "trouble.md").read_text("utf-8")
 MESSAGES = re.findall(r"^`(.+)`\n(?=: )", PAGE, re.MULTILINE)
-SOURCES = [ROOT / "tasks.py", ROOT / "tests" / "conftest.py"]
+SOURCES = [ROOT / "tasks.py", ROOT / "tests" / "site" / "conftest.py"]
 SOURCES += [path for folder in ("focalbook", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
 OTHERS = {
     "`make`, in a shell": "make: command not found",

@@ -2,8 +2,10 @@
 
 import collections
 import errno
+import re
 import shutil
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -133,3 +135,16 @@ def test_a_folder_that_cannot_be_written_is_one_line(fresh, monkeypatch):
 
     monkeypatch.setitem(tasks.COMMANDS, "book", refuse)
     assert "/book/.venv cannot be written: make its folder writable" in message(tasks.main, ["book"])
+
+
+def test_the_readme_names_every_command_and_no_other():
+    named = set(re.findall(r"\bmake ([a-z-]+)\b(?!=)", (tasks.ROOT / "README.md").read_text("utf-8")))
+    assert named - {"sure"} == set(tasks.COMMANDS) - {"clean"}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_hands_every_target_on(tmp_path):
+    told = subprocess.run(
+        ["make", "-n", "book", "test", "evidence-check"], cwd=tasks.ROOT, capture_output=True, encoding="utf-8"
+    )
+    assert told.stdout.split("\n")[:3] == [f"python3 tasks.py {name}" for name in ("book", "test", "evidence-check")]
