@@ -43,13 +43,13 @@ PAGES = {"as usual": {}, "kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOL
 BASE = "torchvision's formula"
 
 
-def torchvision_formula(inputs, targets):
-    """The formula of ``torchvision.ops.sigmoid_focal_loss``, written out, with its defaults and the sum."""
+def torchvision_formula(inputs, targets, alpha=0.25, gamma=2.0):
+    """The formula of ``torchvision.ops.sigmoid_focal_loss``, written out, without its reduction."""
     p = torch.sigmoid(inputs)
     ce = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
     p_t = p * targets + (1 - p) * (1 - targets)
-    alpha_t = 0.25 * targets + 0.75 * (1 - targets)
-    return (alpha_t * (ce * (1 - p_t) ** 2)).sum()
+    loss = ce * (1 - p_t) ** gamma
+    return loss if alpha < 0 else (alpha * targets + (1 - alpha) * (1 - targets)) * loss
 
 
 def stable_rewrite(inputs, targets):
@@ -62,7 +62,7 @@ def stable_rewrite(inputs, targets):
 def variants():
     """Name -> function (inputs, targets) -> scalar; the compiled ones are called "compiled ..."."""
     eager = {
-        BASE: torchvision_formula,
+        BASE: lambda x, t: torchvision_formula(x, t).sum(),
         "focalbook": lambda x, t: sigmoid_focal_loss(x, t, reduction="sum"),
         "BCE with logits": lambda x, t: F.binary_cross_entropy_with_logits(x, t, reduction="sum"),
         "stable rewrite": stable_rewrite,

@@ -110,16 +110,12 @@ def test_a_box_may_shrink_to_nothing():
 
 def naive_nms(boxes, scores, labels, threshold):
     """The textbook's loop: take the best box left, drop what it covers, repeat."""
-    left = sorted(range(len(boxes)), key=lambda i: -scores[i].item())
+    left, overlap = sorted(range(len(boxes)), key=lambda i: -scores[i].item()), iou(boxes, boxes).tolist()
     kept = []
     while left:
         best = left.pop(0)
         kept.append(best)
-        left = [
-            i
-            for i in left
-            if labels[i] != labels[best] or iou(boxes[best : best + 1], boxes[i : i + 1]).item() <= threshold
-        ]
+        left = [i for i in left if labels[i] != labels[best] or overlap[best][i] <= threshold]
     return kept
 
 

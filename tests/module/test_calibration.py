@@ -1,11 +1,15 @@
 """Calibration, on answers whose reliability is known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from small_studies import TINY, answers_on
 
-from focalbook.calibration import Reliability, expected_calibration_error, fit_temperature, reliability
+from focalbook.calibration import Reliability, calibrate, expected_calibration_error, fit_temperature, reliability
+from focalbook.scenes import TEST, VALIDATION
+from focalbook.training import new_model
 
 
 def draws(logits, seed=0):
@@ -58,3 +62,19 @@ def test_the_temperature_is_where_the_cross_entropy_has_no_slope():
 def test_no_answers_have_no_calibration_error():
     empty = torch.zeros(0)
     assert math.isnan(expected_calibration_error(Reliability(empty.long(), empty, empty)))
+
+
+def test_calibration_is_fitted_on_validation_scenes_and_reported_on_test_scenes():
+    model = new_model(0, replace(TINY, prior=0.4))
+    found = calibrate(model, TINY)
+    temperature = fit_temperature(*answers_on(VALIDATION, model))
+    assert found["temperature"] == pytest.approx(temperature, rel=1e-6)
+    assert temperature != pytest.approx(fit_temperature(*answers_on(TEST, model)), rel=1e-4)
+    logits, targets = answers_on(TEST, model)
+    for name, scaled in (("raw", logits), ("scaled", logits / temperature)):
+        expected = reliability(scaled, targets)
+        assert found[name]["count"] == expected.count.tolist()
+        for key in ("confidence", "frequency"):
+            assert found[name][key] == pytest.approx(getattr(expected, key).nan_to_num().tolist(), abs=1e-6)
+    assert found["raw"]["count"] != found["scaled"]["count"]
+    assert found["raw"]["count"] != reliability(*answers_on(VALIDATION, model)).count.tolist()

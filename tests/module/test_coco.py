@@ -1,5 +1,6 @@
 """Your own images: a folder in COCO format, whole and with every fault."""
 
+import inspect
 import json
 import math
 import re
@@ -13,7 +14,7 @@ from focalbook.__main__ import main
 from focalbook.anchors import AnchorSettings
 from focalbook.coco import CocoFolder, anchors_for, letterbox
 from focalbook.evaluation import detect_scenes, evaluate
-from focalbook.scenes import TEST, TRAIN, VALIDATION, SceneSettings, render
+from focalbook.scenes import TEST, TRAIN, VALIDATION, DataSet, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model, train
 
 SCENES = SceneSettings(size=48, objects=(0, 2), distractors=1)
@@ -390,8 +391,37 @@ def test_the_command_names_a_folder_that_is_none(tmp_path, capsys):
     assert re.fullmatch(r"focalbook: data folder .*nowhere has no annotations.json[^\n]*\n", said)
 
 
-def test_scenes_and_a_folder_answer_the_same_question(folder):
-    for data in (SCENES, CocoFolder(folder, 48)):
-        scenes = data.batch([1, 0, 2], TRAIN, "cpu", torch.float64)
-        assert scenes.images.shape == (3, 3, data.size, data.size) and scenes.labels.max() < len(data.classes)
+# ---- scenes and a folder are one kind of thing ----
+
+
+@pytest.fixture(params=["scenes", "folder"])
+def data(request):
+    """Each of the two."""
+    return SCENES if request.param == "scenes" else CocoFolder(request.getfixturevalue("folder"), 48)
+
+
+def test_scenes_and_a_folder_have_what_a_data_set_has(data):
+    names = {name for name in vars(DataSet) if not name.startswith("_")}
+    assert names == {"classes", "size", "batch"} and all(hasattr(data, name) for name in names)
+    assert type(data.size) is int and type(data.classes) is tuple
+    assert data.classes and all(type(name) is str for name in data.classes)
+    assert ["self", *inspect.signature(data.batch).parameters] == list(inspect.signature(DataSet.batch).parameters)
+
+
+def test_scenes_and_a_folder_give_batches_of_one_kind(data):
+    for dtype in (torch.float32, torch.float64):
+        scenes = data.batch(range(3), TRAIN, torch.device("cpu"), dtype)
+        assert isinstance(scenes, Scenes)
+        assert scenes.images.shape == (3, 3, data.size, data.size) and scenes.images.dtype == dtype
+        assert scenes.boxes.shape == (*scenes.labels.shape, 4) and scenes.boxes.dtype == torch.float64
+        assert scenes.labels.dtype == torch.int64 and -1 <= scenes.labels.min() <= scenes.labels.max() < 3
+
+
+def test_scenes_and_a_folder_are_trained_on_and_judged_on(data):
+    model, losses = train("focal loss", 0, settings_for(data, steps=1), "cpu")
+    assert math.isfinite(losses[0])
+    assert list(evaluate(model, 2, data)["by class"]) == list(data.classes)
+
+
+def test_the_batch_of_scenes_is_rendered():
     assert all(torch.equal(*pair) for pair in zip(SCENES.batch([4], TEST), render([4], TEST, SCENES)))

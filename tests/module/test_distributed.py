@@ -29,23 +29,29 @@ import torch
 from focalbook import distributed, training
 from test_distributed import SETTINGS
 
-folder, dies_at = Path(sys.argv[1]), int(sys.argv[2])
+folder = Path(sys.argv[1])
+first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
 training.PULSE = 5
-counted, calls = training.batch_loss, []
+counted = training.batch_loss
 
-def batch_loss(*rest, **loss):
-    calls.append(rest)
-    killed = folder / "killed"
-    if len(calls) == dies_at and distributed.rank() == 1 and not killed.exists():
-        killed.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return counted(*rest, **loss)
+def trained(name, dies_at):
+    calls = []
 
-training.batch_loss = batch_loss
-with distributed.joined("cpu"):
-    run = training.train("focal loss", 0, SETTINGS, "cpu", torch.float64, folder / "run.pt")
+    def batch_loss(*rest, **loss):
+        calls.append(rest)
+        if len(calls) == dies_at and distributed.rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return counted(*rest, **loss)
+
+    training.batch_loss = batch_loss
+    run = training.train("focal loss", 0, SETTINGS, "cpu", torch.float64, folder / f"{name}.pt")
     result = dict(weights=run.model.state_dict(), losses=run.losses, calls=len(calls), batch=len(calls[0][1]))
-    torch.save(result, folder / f"rank{distributed.rank()}")
+    torch.save(result, folder / f"{name}{distributed.rank()}")
+
+with distributed.joined("cpu"):
+    if first:
+        trained("undisturbed", dies_at=0)
+    trained("killed", dies_at=13 if first else 0)
 """
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
@@ -66,22 +72,24 @@ def torchrun(*command, processes=2, restarts=0):
     return done.stdout + done.stderr, done.returncode
 
 
-def trained_by_two(folder, dies_at=0, restarts=0):
-    """What the two processes ended with."""
-    (folder / "worker.py").write_text(WORKER)
-    printed, status = torchrun(folder / "worker.py", folder, dies_at, restarts=restarts)
-    assert status == 0, printed
-    return [torch.load(folder / f"rank{rank}") for rank in range(2)]
-
-
 def same(a, b):
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """A run of two processes, from start to end."""
-    return trained_by_two(tmp_path_factory.mktemp("undisturbed"))
+def runs_of_two(tmp_path_factory):
+    """What two processes end with, in one launch: a run from start to end, and one of which a process is killed."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "worker.py").write_text(WORKER)
+    printed, status = torchrun(folder / "worker.py", folder, restarts=1)
+    assert status == 0, printed
+    return {name: [torch.load(folder / f"{name}{rank}") for rank in range(2)] for name in ("undisturbed", "killed")}
+
+
+@pytest.fixture
+def undisturbed(runs_of_two):
+    """The run from start to end, of each process."""
+    return runs_of_two["undisturbed"]
 
 
 @pytest.mark.slow
@@ -101,10 +109,8 @@ def test_all_processes_have_the_same_weights_to_the_bit(undisturbed):
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_started_again_and_ends_with_the_same_weights(undisturbed, tmp_path):
-    runs = trained_by_two(tmp_path, dies_at=13, restarts=1)
-    assert (tmp_path / "killed").exists()
-    for run, whole in zip(runs, undisturbed):
+def test_a_killed_process_is_started_again_and_ends_with_the_same_weights(runs_of_two, undisturbed):
+    for run, whole in zip(runs_of_two["killed"], undisturbed):
         assert run["calls"] == 10  # it began again at the checkpoint of step 10
         assert same(run["weights"], whole["weights"]) and run["losses"] == whole["losses"]
 

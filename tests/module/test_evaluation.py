@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from focalbook.evaluation import average_precision, detect_scenes, evaluate
+from focalbook.evaluation import as_detections, as_rows, average_precision, detect_scenes, evaluate
 from focalbook.retinanet import Detections
 from focalbook.scenes import TEST, VALIDATION, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model
@@ -168,3 +168,19 @@ def test_evaluate_is_the_ap_of_what_is_detected():
 def test_judging_on_no_scenes_is_refused(count):
     with pytest.raises(ValueError, match=f"count must be at least 1, got {count}"):
         evaluate(None, count, SceneSettings())
+
+
+# ---- detections in a record ----
+
+
+def test_recorded_detections_come_back_to_a_hundredth():
+    boxes = torch.tensor([[1.004, 2, 3, 4.5], [0, 0, 1, 1], [0, 0, 2, 2]], dtype=torch.float64)
+    rows = as_rows(Detections(boxes, torch.tensor([0.91, 0.4, 0.2]), torch.tensor([2, 0, 1])))
+    assert rows == [[1.0, 2, 3, 4.5, 0.91, 2], [0, 0, 1, 1, 0.4, 0]]  # 0.2 is not worth drawing
+    found = as_detections(rows)
+    assert found.boxes.tolist() == [[1.0, 2, 3, 4.5], [0, 0, 1, 1]] and found.labels.tolist() == [2, 0]
+
+
+def test_no_recorded_detections_come_back_as_none():
+    found = as_detections([])
+    assert found.boxes.shape == (0, 4) and found.scores.shape == (0,) and found.labels.dtype == torch.int64

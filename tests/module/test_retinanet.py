@@ -101,6 +101,22 @@ def test_strides_that_the_backbone_does_not_have_are_named():
         small(anchors=AnchorSettings(strides=(8, 16)))
 
 
+DEVICES = ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_device_and_the_type_are_those_of_the_weights_wherever_they_go(device):
+    model = small()
+    assert (model.device, model.dtype) == (torch.device("cpu"), torch.float32)
+    model.double()
+    assert (model.device, model.dtype) == (torch.device("cpu"), torch.float64)
+    model.to(device)
+    assert (model.device.type, model.dtype) == (device, torch.float64)
+    model.to(dtype=torch.float16)
+    assert (model.device.type, model.dtype) == (device, torch.float16)
+    assert {(p.device, p.dtype) for p in model.parameters()} == {(model.device, model.dtype)}
+
+
 # ---- the start ----
 
 

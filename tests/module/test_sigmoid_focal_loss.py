@@ -12,7 +12,6 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -21,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from focalbook import losses
 from focalbook.losses import CHUNK, focal_loss, sigmoid_focal_loss
+from tools.bench import torchvision_formula
 
 GAMMAS = (0, 0.5, 1, 1.5, 2, 5)
 ALPHAS = (-1, 0, 0.25, 0.5, 0.75, 1)
@@ -172,18 +172,6 @@ def test_names_order_and_defaults_are_torchvisions():
     parameters = inspect.signature(sigmoid_focal_loss).parameters.values()
     assert [parameter.name for parameter in parameters] == ["inputs", "targets", "alpha", "gamma", "reduction"]
     assert [parameter.default for parameter in parameters][2:] == [0.25, 2.0, "none"]
-
-
-def torchvision_formula(inputs, targets, alpha, gamma):
-    """What ``torchvision.ops.sigmoid_focal_loss`` computes, written out: torchvision is no dependency of the book."""
-    p = torch.sigmoid(inputs)
-    ce_loss = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
-    p_t = p * targets + (1 - p) * (1 - targets)
-    loss = ce_loss * ((1 - p_t) ** gamma)
-    if alpha >= 0:
-        alpha_t = alpha * targets + (1 - alpha) * (1 - targets)
-        loss = alpha_t * loss
-    return loss
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
