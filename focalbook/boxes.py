@@ -1,6 +1,7 @@
 """Boxes: overlap, coding against anchors, non-maximum suppression (chapter 7).
 
-A box is four numbers, x1, y1, x2, y2, in pixels; every function takes boxes in the last dimension, (..., 4).
+A box is four numbers, x1, y1, x2, y2, in pixels; every function takes boxes in the last dimension, (..., 4). In half
+precision an area is infinite from 256 pixels squared on, so such boxes are computed in float32, and so are the results.
 """
 
 import math
@@ -11,26 +12,37 @@ LARGEST_STEP = math.log(1000 / 16)
 """Most that a predicted log size may grow (about 62 times): beyond it exp() would overflow on an untrained model."""
 
 
+def _wide(boxes: torch.Tensor) -> torch.Tensor:
+    """Boxes, or deltas, in float32 if they came in half precision or as integers."""
+    return boxes if boxes.dtype in (torch.float32, torch.float64) else boxes.float()
+
+
 def area(boxes: torch.Tensor) -> torch.Tensor:
     """Area in square pixels, (..., 4) -> (...). An inverted box has area 0. Explained in chapter 7."""
-    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
+    return _area(_wide(boxes)[..., :2], _wide(boxes)[..., 2:])
+
+
+def _area(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    width, height = (high - low).clamp_(min=0).unbind(-1)
     return width * height
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Intersection over union of every box in ``a`` with every box in ``b``: (..., N, 4), (..., M, 4) -> (..., N, M).
 
-    Floating tensors; values in [0, 1]. Two boxes without area have IoU 0, not NaN, so that padding rows are harmless.
-    Explained in chapter 7.
+    Values in [0, 1]. Two boxes without area have IoU 0, not NaN, so that padding rows are harmless. Explained in
+    chapter 7.
     """
+    a, b = _wide(a), _wide(b)
     low = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
     high = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
-    inter = area(torch.cat([low, high], dim=-1))
+    inter = _area(low, high)
     union = area(a)[..., :, None] + area(b)[..., None, :] - inter
     return inter / union.clamp(min=torch.finfo(inter.dtype).tiny)
 
 
 def _center_size(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    boxes = _wide(boxes)
     size = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + size / 2, size
 
@@ -51,6 +63,7 @@ def decode(deltas: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 
     dw and dh are cut at ``LARGEST_STEP``, so an untrained head cannot make an infinite box. Explained in chapter 7.
     """
+    deltas = _wide(deltas)
     anchor_center, anchor_size = _center_size(anchors)
     center = anchor_center + deltas[..., :2] * anchor_size
     half = anchor_size * torch.exp(deltas[..., 2:].clamp(max=LARGEST_STEP)) / 2
@@ -61,11 +74,15 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, thresho
     """Greedy non-maximum suppression within each class: indices of the boxes kept, best score first.
 
     ``boxes`` (N, 4), ``scores`` (N,), ``labels`` (N,) int64. A box goes when a kept box of its class with a higher
-    score overlaps it by more than ``threshold`` IoU. Ties keep their order. Explained in chapter 7.
+    score overlaps it by more than ``threshold`` IoU. Ties keep their order. Raises ``ValueError`` for boxes or scores
+    that are not finite: no comparison with them holds, so they would all be kept. Explained in chapter 7.
 
     "Kept" is a fixed point: a box is kept unless a better *kept* box covers it. Starting from "all kept" and applying
     that rule settles the i-th best box after at most i rounds, and in practice all of them after three or four.
     """
+    for name, values in (("boxes", boxes), ("scores", scores)):
+        if not values.isfinite().all():
+            raise ValueError(f"{name} must be finite, got {values[~values.isfinite()][0]:g}: has the model diverged?")
     order = scores.argsort(descending=True, stable=True)
     better = torch.ones(len(order), len(order), dtype=torch.bool, device=boxes.device).triu(1)
     same_class = labels[order, None] == labels[order]

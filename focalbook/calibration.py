@@ -23,9 +23,11 @@ def reliability(logits: torch.Tensor, targets: torch.Tensor, bins: int = 15, abo
     """The reliability diagram of probabilities p = sigmoid(logits) against labels 0 or 1 of the same shape.
 
     ``bins`` of equal width over [0, 1]. ``above``: answers with a lower p are left out; nearly all anchors of a
-    detector are sure background, and would make any detector look calibrated. Returns a ``Reliability``. Guo et al.
-    2017. Explained in chapter 15.
+    detector are sure background, and would make any detector look calibrated. Returns a ``Reliability``. Raises
+    ``ValueError`` for logits that are NaN, which no bin would count, and for other labels. Guo et al. 2017. Explained
+    in chapter 15.
     """
+    _require_answers(logits, targets)
     p = torch.sigmoid(logits.double()).flatten()
     kept = p > above
     p, hit = p[kept], targets.flatten()[kept].double()
@@ -47,15 +49,35 @@ def expected_calibration_error(found: Reliability) -> float:
 def fit_temperature(logits: torch.Tensor, targets: torch.Tensor, steps: int = 50) -> float:
     """The T > 0 for which sigmoid(logits / T) has the smallest cross-entropy against ``targets``: a float.
 
-    Newton's method in 1 / T, where the cross-entropy is convex. Guo et al. 2017. Explained in chapter 15.
+    Newton's method in 1 / T, where the cross-entropy is convex. Raises ``ValueError`` for logits that are not finite,
+    for labels other than 0 and 1, and where no temperature is the best: for logits that are right without exception it
+    is the smaller the better. Guo et al. 2017. Explained in chapter 15.
     """
+    _require_answers(logits, targets)
+    if not logits.isfinite().all():
+        raise ValueError("logits must be finite to have a temperature, got an infinite one")
     x, t = logits.double().flatten(), targets.double().flatten()
     inverse = torch.ones((), dtype=torch.float64)
     for _ in range(steps):
         p = torch.sigmoid(inverse * x)
         step = (x * (p - t)).sum() / (x * x * p * (1 - p)).sum()
         inverse = (inverse - step).clamp(inverse / 2, inverse * 2)  # never beyond where the parabola is of use
+    if not step.abs() < 1e-6 * inverse:
+        raise ValueError("logits must be right and wrong now and then to have a temperature: none of them is the best")
     return (1 / inverse).item()
+
+
+def _require_answers(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    if logits.shape != targets.shape or not logits.numel():
+        shapes = f"{tuple(logits.shape)} and {tuple(targets.shape)}"
+        raise ValueError(f"logits and targets must have one shape, with answers in it, got {shapes}")
+    if logits.isnan().any():
+        raise ValueError(
+            f"logits must be numbers, got NaN in {int(logits.isnan().sum())} places: has the model diverged?"
+        )
+    other = targets[(targets != 0) & (targets != 1)]
+    if len(other):
+        raise ValueError(f"targets must be labels 0 or 1, got {other[0]:g}")
 
 
 def calibrate(model: RetinaNet, settings: TrainSettings, count: int = 64) -> dict[str, Any]:

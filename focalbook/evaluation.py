@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
-from focalbook.matching import match
+from focalbook.matching import BACKGROUND, match
 from focalbook.retinanet import Detections, RetinaNet
 from focalbook.scenes import TEST, DataSet, Scenes
 from focalbook.training import TrainSettings, class_targets
@@ -21,21 +22,26 @@ def average_precision(detections: Sequence[Detections], scenes: Scenes, classes:
     [0, 1]; and "by class", a dict from each name to its AP. A class with no object in these scenes has AP NaN and is
     left out of the means, as in COCO.
 
-    Raises ``ValueError`` when the two lengths differ. Computed by pycocotools with at most 100 detections an image.
-    Explained in chapter 10.
+    Raises ``ValueError`` when the two lengths differ, and for a box or a score that is not finite, a box whose corners
+    are the wrong way round, and a label that no class has: each would be scored, and not as what it is. Computed by
+    pycocotools with at most 100 detections an image. Explained in chapter 10.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     if len(detections) != len(scenes.labels):
         raise ValueError(f"need one entry of detections for each scene, got {len(detections)} for {len(scenes.labels)}")
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes must have distinct names, got {', '.join(classes)}")
     truth, found = COCO(), COCO()
     base = dict(
         images=[dict(id=image) for image in range(len(detections))],
         categories=[dict(id=label, name=name) for label, name in enumerate(classes)],
     )
-    truth.dataset = dict(base, annotations=_annotations((boxes, labels) for _, boxes, labels in zip(*scenes)))
-    found.dataset = dict(base, annotations=_annotations((d.boxes, d.labels, d.scores) for d in detections))
+    objects = ((boxes, labels) for _, boxes, labels in zip(*scenes))
+    truth.dataset = dict(base, annotations=_annotations("objects", objects, len(classes)))
+    answers = ((one.boxes, one.labels, one.scores) for one in detections)
+    found.dataset = dict(base, annotations=_annotations("detections", answers, len(classes)))
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         found.createIndex()
@@ -53,16 +59,32 @@ def average_precision(detections: Sequence[Detections], scenes: Scenes, classes:
     }
 
 
-def _annotations(images: Iterable[tuple[torch.Tensor, ...]]) -> list[dict[str, Any]]:
-    """COCO's rows, corner and size, from (boxes, labels) or (boxes, labels, scores) of each image without padding."""
+def _annotations(what: str, images: Iterable[tuple[torch.Tensor, ...]], classes: int) -> list[dict[str, Any]]:
+    """COCO's rows, corner and size, from (boxes, labels), padded, or (boxes, labels, scores) of each image."""
     rows: list[dict[str, Any]] = []
     for image, values in enumerate(images):
-        for (x1, y1, x2, y2), label, *score in zip(*(value.tolist() for value in values)):
-            if label >= 0:
-                width, height = x2 - x1, y2 - y1
-                row = dict(id=len(rows) + 1, image_id=image, category_id=label, bbox=[x1, y1, width, height])
-                rows.append(dict(row, area=width * height, iscrowd=0, **({"score": score[0]} if score else {})))
+        for box, label, *score in zip(*(value.tolist() for value in values), strict=True):
+            if label == BACKGROUND and not score:  # padding
+                continue
+            fault = _fault(box, label, score, classes)
+            if fault:
+                raise ValueError(f"{what} of image {image}: {fault}")
+            x1, y1, x2, y2 = box
+            width, height = x2 - x1, y2 - y1
+            row = dict(id=len(rows) + 1, image_id=image, category_id=label, bbox=[x1, y1, width, height])
+            rows.append(dict(row, area=width * height, iscrowd=0, **({"score": score[0]} if score else {})))
     return rows
+
+
+def _fault(box: list[float], label: int, score: list[float], classes: int) -> str | None:
+    """What is wrong with a box, its label and its score, in words."""
+    if not all(map(math.isfinite, box)) or box[0] > box[2] or box[1] > box[3]:
+        return f"a box must have finite corners x1 <= x2 and y1 <= y2 in pixels, got {box}"
+    if not all(map(math.isfinite, score)):
+        return f"a score must be finite, got {score[0]}"
+    if not 0 <= label < classes:
+        return f"a label must be from 0 to {classes - 1} for {classes} classes, got {label}: do yours count from 1?"
+    return None
 
 
 def detect_scenes(

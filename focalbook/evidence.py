@@ -67,10 +67,10 @@ def run(study: str, arm: str, lr: float, seed: int, device: str | torch.device |
     }
     try:
         result = train(loss, seed, settings, device, getattr(torch, plan.dtype), look=look)
+        detections, scenes = detect_scenes(result.model, plan.scenes, settings.scenes, plan.collection)
     except FloatingPointError as error:
         record |= {"diverged": str(error), "AP": dict.fromkeys(("AP", "AP50", "AP75"), 0.0), "training loss": []}
     else:
-        detections, scenes = detect_scenes(result.model, plan.scenes, settings.scenes, plan.collection)
         score = average_precision(detections, scenes, settings.scenes.classes)
         record |= {
             "training loss": [round(pulse.mean().item(), 5) for pulse in torch.tensor(result.losses).split(PULSE)],

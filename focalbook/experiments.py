@@ -1,6 +1,7 @@
 """The studies as their records tell them: which runs there are, what was chosen, who gained how much (chapter 11)."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -45,8 +46,14 @@ def chosen_rate(family: str, study: str = "choice") -> float:
 
 
 def mean_ap(records: Sequence[Record], lr: float) -> float:
-    """Mean AP of the ``records`` with this learning rate, a float in [0, 1] (chapter 11)."""
-    return float(np.mean([record["AP"]["AP"] for record in records if record["settings"]["lr"] == lr]))
+    """Mean AP of the ``records`` with this learning rate, a float in [0, 1] (chapter 11).
+
+    Raises ``ValueError`` where there is none or an AP is NaN: a choice by it would be one by chance.
+    """
+    mean = float(np.mean([record["AP"]["AP"] for record in records if record["settings"]["lr"] == lr] or [np.nan]))
+    if math.isnan(mean):
+        raise ValueError(f"records must have an AP at lr {lr:g} to be compared by, got none or NaN")
+    return mean
 
 
 def plan_of(study: str, arm: str, lr: float) -> tuple[dict[str, Any], TrainSettings]:
@@ -117,9 +124,12 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of ``values`` (N,): (low, high), for seeds as paired differences.
 
-    ``draws`` means of N values drawn with replacement; the middle ``confidence`` of them. Explained in chapter 11.
+    ``draws`` means of N values drawn with replacement; the middle ``confidence`` of them. Raises ``ValueError`` for
+    values that are not finite, or none. Explained in chapter 11.
     """
     values = np.asarray(values, dtype=np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"values must be finite numbers, at least one, got {values.tolist()}")
     means = np.random.default_rng(seed).choice(values, (draws, len(values))).mean(axis=1)
     tail = (1 - confidence) / 2
     return tuple(np.quantile(means, [tail, 1 - tail]).tolist())

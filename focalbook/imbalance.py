@@ -36,11 +36,9 @@ def shares(values: torch.Tensor, groups: torch.Tensor) -> dict[str, float]:
     """Share of each of the ``GROUPS`` in the sum of ``values`` (any shape, at least 0), ``groups`` from ``group_of``.
 
     Returns a dict from group name to a float in [0, 1]; the shares add up to 1. Raises ``ValueError`` if the sum is
-    not positive. Explained in chapter 5.
+    not positive and finite, or a value is negative. Explained in chapter 5.
     """
-    total = values.sum()
-    if not total > 0:
-        raise ValueError(f"values must have a positive sum to take shares of, got {total.item():g}")
+    total = _positive_sum(values)
     return {name: (values[groups == number].sum() / total).item() for number, name in enumerate(GROUPS)}
 
 
@@ -48,12 +46,18 @@ def cumulative_share(values: torch.Tensor) -> torch.Tensor:
     """The paper's figure 4: sorted from small to large, summed up, divided by the total.
 
     ``values``: N numbers, at least 0, any shape. Returns N float64 numbers rising to 1: entry k is the share that the
-    k + 1 smallest own. Raises ``ValueError`` if the sum is not positive. Explained in chapter 5.
+    k + 1 smallest own. Raises ``ValueError`` as ``shares`` does. Explained in chapter 5.
     """
+    _positive_sum(values)
     sums = values.double().flatten().sort().values.cumsum(0)
-    if not (len(sums) and sums[-1] > 0):
-        raise ValueError("values must have a positive sum to take shares of")
     return sums / sums[-1]
+
+
+def _positive_sum(values: torch.Tensor) -> torch.Tensor:
+    total = values.sum()
+    if not 0 < total < torch.inf or (values < 0).any():
+        raise ValueError(f"values must have a positive sum of parts that are at least 0, got {total.item():g}")
+    return total
 
 
 def foreground_per_level(labels: torch.Tensor, level_sizes: Sequence[int]) -> torch.Tensor:

@@ -1,8 +1,11 @@
 """A small RetinaNet: residual backbone, feature pyramid, two subnets shared over the levels (chapter 8).
 
-The layout is the paper's (Lin et al. 2017, section 4), scaled down to train on a laptop. Two things differ on purpose:
-group normalization, because batches are small, and SiLU for ReLU, because with a smooth activation training is not
-chaotic and its digits are the same on another machine (chapter 9).
+The layout is the paper's (Lin et al. 2017b, section 4), scaled down to train on a laptop. Three things differ on
+purpose: group normalization, because batches are small; SiLU for ReLU, because with a smooth activation training is
+not chaotic and its digits are the same on another machine (chapter 9); and a residual stage of two convolutions only.
+
+Everywhere in ``focalbook``, Lin et al. 2017a is the paper on feature pyramids (CVPR) and 2017b that on focal loss
+(ICCV), as in the book's references.
 """
 
 import math
@@ -27,9 +30,10 @@ def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """Two convolutions and a shortcut (He et al. 2016): (B, inputs, H, W) -> (B, outputs, H / 2, W / 2).
+    """A convolution that halves the map, then one that adds to it: (B, inputs, H, W) -> (B, outputs, H / 2, W / 2).
 
-    Explained in chapter 8.
+    The shortcut skips the second convolution alone. The block of He et al. 2016 is larger: there it skips two or three,
+    past the halving as well, and the activation comes after the sum. Explained in chapter 8.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -94,7 +98,7 @@ class Detections(NamedTuple):
 def prior_bias(prior: float) -> float:
     """The logit of a probability, b = -ln((1 - pi) / pi): with this bias every anchor starts at p = pi.
 
-    Raises ``ValueError`` unless 0 < prior < 1. Lin et al. 2017, section 4.1. Explained in chapter 8.
+    Raises ``ValueError`` unless 0 < prior < 1. Lin et al. 2017b, section 4.1. Explained in chapter 8.
     """
     if not 0 < prior < 1:
         raise ValueError(f"prior must lie strictly between 0 and 1, got {prior}")
@@ -131,6 +135,7 @@ class RetinaNet(nn.Module):
         self.pyramid = FeaturePyramid(widths, channels)
         self.classification = Subnet(channels, depth, anchors.per_place, classes)
         self.regression = Subnet(channels, depth, anchors.per_place, 4)
+        self.image_size = image_size
         self.level_sizes = [places * anchors.per_place for places in places_per_level(image_size, anchors)]
         self.anchors: torch.Tensor  # the buffer of the next line, told to type checkers
         self.register_buffer("anchors", make_anchors(image_size, anchors), persistent=False)
@@ -160,7 +165,11 @@ class RetinaNet(nn.Module):
         return self.classification.output.weight.dtype
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """``images`` (B, 3, size, size) in [0, 1] -> logits (B, A, classes) and deltas (B, A, 4)."""
+        """``images`` (B, 3, size, size) in [0, 1] -> logits (B, A, classes) and deltas (B, A, 4).
+
+        Raises ``ValueError`` for images of another shape or type than the model's: the anchors are made for one size.
+        """
+        self._require(images)
         x = self.stem(images - 0.5)
         maps = []
         for stage in self.stages:
@@ -169,6 +178,23 @@ class RetinaNet(nn.Module):
         maps = self.pyramid(maps)
         return self.classification(maps), self.regression(maps)
 
+    def _require(self, images: torch.Tensor) -> None:
+        """Raise for images that the model is not made for."""
+        side = self.image_size
+        if images.shape[1:] != (3, side, side) or images.dim() != 4:
+            raise ValueError(
+                f"images must be (B, 3, {side}, {side}), the size that the anchors are made for, "
+                f"got {tuple(images.shape)}: resize them, or make a model for their size"
+            )
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floating numbers in [0, 1], got {images.dtype}: divide bytes by 255")
+        device = images.device.type
+        mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if images.dtype != self.dtype and not mixed:
+            raise ValueError(
+                f"images must be {self.dtype} like the weights, got {images.dtype}: use images.to(model.dtype)"
+            )
+
     @torch.no_grad()
     def detect(
         self, images: torch.Tensor, score: float = 0.05, per_level: int = 1000, overlap: float = 0.5, most: int = 100
@@ -176,9 +202,14 @@ class RetinaNet(nn.Module):
         """Detections of each image of a batch: a list of B ``Detections``, best score first.
 
         As in the paper (section 4.1): of each level the ``per_level`` best scores above ``score``, decoded and cut at
-        the image's edge, then class-wise NMS at IoU ``overlap``; at most ``most`` stay. Explained in chapter 8.
+        the image's edge, then class-wise NMS at IoU ``overlap``; at most ``most`` stay. Raises ``ValueError`` as
+        ``forward`` does, and ``FloatingPointError`` where what the model says is not finite. Explained in chapter 8.
         """
         logits, deltas = self(images)
+        if not (logits.isfinite().all() and deltas.isfinite().all()):
+            raise FloatingPointError(
+                "the model's outputs are not finite: it has diverged, or the images are not finite"
+            )
         side = images.shape[-1]
         found = []
         for image_logits, image_deltas in zip(logits.sigmoid().split(1), deltas.split(1)):

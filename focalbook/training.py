@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +68,8 @@ class TrainSettings:
             raise ValueError(
                 f"channels must be a multiple of 8, the size of a normalization group, got {self.channels}"
             )
-        if not self.lr > 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be a positive, finite number, got {self.lr}")
         if self.optimizer not in ("adamw", "sgd"):
             raise ValueError(f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
         if self.clip is not None and not self.clip > 0:
@@ -160,9 +161,13 @@ def detection_loss(
         L_cls = sum of FL over all anchors that are not ignored / max(1, positives)
         L_box = sum of smooth L1 (beta 0.1) over the deltas of the positive anchors / max(1, positives)
 
+    With e for an error, smooth L1 is e^2 / (2 beta) up to beta and |e| - beta / 2 beyond: no kink at 0, and a full pull
+    on all that matters, since deltas are small. Beta 0.1 is the default of detectron2's RetinaNet too
+    (config/defaults.py, line 468, at 02b5c4e); torchvision's takes L1 (detection/retinanet.py, line 245, 0.28).
+
     ``logits`` (B, A, K), ``deltas`` (B, A, 4), ``matches`` for the same B and A, ``anchors`` (A, 4) in pixels; what
     follows goes to ``class_losses``: alpha and gamma. The divisor counts positives, not anchors, because nearly all
-    anchors are easy negatives (Lin et al. 2017, section 4.1), and it counts them over the whole batch, so a scene
+    anchors are easy negatives (Lin et al. 2017b, section 4.1), and it counts them over the whole batch, so a scene
     without objects trains too. Where processes train together (``distributed``), the batch is that of all of them, and
     the two scalars are this process's part. Explained in chapters 8 and 19.
     """

@@ -133,7 +133,7 @@ def each_rounded(x, t):
 
 
 def sum_rounded(x, t):
-    return losses.sigmoid_focal_loss(x, t, reduction="sum").double()
+    return losses.sigmoid_focal_loss(x, t, reduction="sum").to(x.dtype).double()
 
 
 def running(x, t):

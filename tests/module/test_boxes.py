@@ -167,3 +167,42 @@ def test_the_best_score_comes_first():
 
 def test_of_no_boxes_none_is_kept():
     assert nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)).tolist() == []
+
+
+# ---- types, and numbers that are none ----
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int32])
+def test_boxes_in_half_precision_or_integers_are_computed_in_float32(dtype):
+    boxes = torch.tensor([[0, 0, 512, 512], [256, 0, 768, 512]], dtype=dtype)  # areas beyond what float16 holds
+    want = boxes.double()
+    for found, right in (
+        (area(boxes), area(want)),
+        (iou(boxes, boxes), iou(want, want)),
+        (encode(boxes, boxes.flip(0)), encode(want, want.flip(0))),
+        (decode(torch.zeros(2, 4, dtype=dtype), boxes), want),
+    ):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, right.float(), rtol=1e-6, atol=0)
+    assert nms(boxes, torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.int64), 0.3).tolist() == [0]
+
+
+def test_types_beyond_half_precision_stay_as_they_are():
+    for dtype in (torch.float32, torch.float64):
+        boxes = random_boxes(3, 0).to(dtype)
+        assert area(boxes).dtype == iou(boxes, boxes).dtype == encode(boxes, boxes).dtype == dtype
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_suppression_of_what_is_not_finite_is_refused(broken):
+    boxes, scores, labels = random_boxes(3, 0), torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(ValueError, match=f"scores must be finite, got {broken}"):
+        nms(boxes, torch.tensor([0.9, broken, 0.7]), labels)
+    boxes[1, 2] = broken
+    with pytest.raises(ValueError, match=f"boxes must be finite, got {broken}"):
+        nms(boxes, scores, labels)
+
+
+def test_overlaps_can_be_differentiated():
+    a, b = random_boxes(2, 0).requires_grad_(), random_boxes(3, 1)
+    assert torch.autograd.gradcheck(lambda a: iou(a, b), a)

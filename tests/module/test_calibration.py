@@ -78,3 +78,37 @@ def test_calibration_is_fitted_on_validation_scenes_and_reported_on_test_scenes(
             assert found[name][key] == pytest.approx(getattr(expected, key).nan_to_num().tolist(), abs=1e-6)
     assert found["raw"]["count"] != found["scaled"]["count"]
     assert found["raw"]["count"] != reliability(*answers_on(VALIDATION, model)).count.tolist()
+
+
+# ---- what must not be judged ----
+
+
+@pytest.mark.parametrize("judge", [reliability, fit_temperature])
+@pytest.mark.parametrize(
+    "logits, targets, told",
+    [
+        ([math.nan, 1.0], [0, 1], "logits must be numbers, got NaN in 1 places"),
+        ([0.5, 1.0], [0, 2], "targets must be labels 0 or 1, got 2"),
+        ([0.5, 1.0], [0, 0.5], "targets must be labels 0 or 1, got 0.5"),
+        ([0.5, 1.0], [0], r"one shape, with answers in it, got \(2,\) and \(1,\)"),
+        ([], [], r"got \(0,\) and \(0,\)"),
+    ],
+)
+def test_answers_that_are_none_are_refused(judge, logits, targets, told):
+    with pytest.raises(ValueError, match=told):
+        judge(torch.tensor(logits), torch.tensor(targets))
+
+
+def test_an_infinite_logit_is_sure_and_has_no_temperature():
+    logits, targets = torch.tensor([math.inf, -math.inf, 0.5]), torch.tensor([1, 0, 1])
+    assert reliability(logits, targets).count.sum() == 2  # sure background is left out
+    with pytest.raises(ValueError, match="logits must be finite to have a temperature"):
+        fit_temperature(logits, targets)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+def test_logits_that_are_always_right_or_always_wrong_have_no_temperature(scale):
+    with pytest.raises(ValueError, match="logits must be right and wrong now and then"):
+        fit_temperature(scale * torch.tensor([-2.0, -1.0, 1.0, 3.0]), torch.tensor([0, 0, 1, 1]))
+    with pytest.raises(ValueError, match="none of them is the best"):
+        fit_temperature(scale * torch.tensor([-2.0, -1.0, 1.0, 3.0]), torch.tensor([1, 1, 0, 0]))

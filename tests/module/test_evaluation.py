@@ -184,3 +184,51 @@ def test_recorded_detections_come_back_to_a_hundredth():
 def test_no_recorded_detections_come_back_as_none():
     found = as_detections([])
     assert found.boxes.shape == (0, 4) and found.scores.shape == (0,) and found.labels.dtype == torch.int64
+
+
+# ---- what must not be scored ----
+
+
+@pytest.mark.parametrize(
+    "row, told",
+    [
+        (((10, 10, math.nan, 30), 0, 0.9), r"a box must have finite corners .* got \[10.0, 10.0, nan, 30.0\]"),
+        (((10, 10, math.inf, 30), 0, 0.9), "a box must have finite corners"),
+        (((30, 10, 10, 30), 0, 0.9), "a box must have finite corners x1 <= x2 and y1 <= y2"),
+        ((A, 0, math.nan), "a score must be finite, got nan"),
+        ((A, 0, math.inf), "a score must be finite, got inf"),
+        ((A, 2, 0.9), "a label must be from 0 to 1 for 2 classes, got 2: do yours count from 1?"),
+        ((A, -1, 0.9), "a label must be from 0 to 1 for 2 classes, got -1"),
+    ],
+)
+def test_a_detection_that_is_none_is_refused_with_its_image(row, told):
+    with pytest.raises(ValueError, match=f"detections of image 1: {told}"):
+        ap([found(), found(row)], scenes_of([(A, 0)], [(B, 1)]))
+
+
+@pytest.mark.parametrize(
+    "box, label, told",
+    [((10, 10, math.nan, 30), 0, "finite corners"), (A, 2, "a label must be from 0 to 1"), (A, -2, "got -2")],
+)
+def test_an_object_that_is_none_is_refused_with_its_image(box, label, told):
+    with pytest.raises(ValueError, match=f"objects of image 1: .*{told}"):
+        ap([found(), found()], scenes_of([(A, 0)], [(box, label)]))
+
+
+def test_scores_and_boxes_of_different_number_are_refused():
+    one = found((A, 0, 0.9))
+    with pytest.raises(ValueError, match="shorter|longer"):
+        ap([one._replace(scores=torch.tensor([0.9, 0.8]))], scenes_of([(A, 0)]))
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="classes must have distinct names, got cat, cat"):
+        average_precision([found()], scenes_of([(A, 0)]), ("cat", "cat"))
+
+
+@pytest.mark.parametrize("part", ["regression", "classification"])
+def test_a_model_that_has_diverged_is_not_judged(part):
+    model = new_model(0, TrainSettings(channels=8))
+    torch.nn.init.constant_(getattr(model, part).output.weight, math.nan)
+    with pytest.raises(FloatingPointError, match="the model's outputs are not finite"):
+        evaluate(model, 2, SceneSettings())

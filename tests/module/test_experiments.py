@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from small_studies import CHOICE, TINY, VERSIONS, crafted, edited, prefer, save_all
 
-from focalbook.experiments import bootstrap_interval, chosen, load_study, paired_gains, plan_of, runs, stale
+from focalbook.experiments import bootstrap_interval, chosen, load_study, mean_ap, paired_gains, plan_of, runs, stale
 from focalbook.records import path_of, save
 from focalbook.scenes import TEST
 
@@ -191,3 +191,16 @@ def test_more_confidence_takes_a_wider_interval():
 
 def test_the_interval_is_the_same_every_time():
     assert bootstrap_interval([1.0, 2, 4]) == bootstrap_interval([1.0, 2, 4])
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf, 1.0]])
+def test_an_interval_of_what_is_not_finite_is_refused(values):
+    with pytest.raises(ValueError, match="values must be finite numbers, at least one"):
+        bootstrap_interval(values)
+
+
+@pytest.mark.parametrize("aps", [[], [0.5, math.nan]])
+def test_nothing_is_chosen_by_an_ap_that_is_none(aps):
+    records = [{"AP": {"AP": ap}, "settings": {"lr": 0.01}} for ap in aps]
+    with pytest.raises(ValueError, match="records must have an AP at lr 0.01 to be compared by"):
+        mean_ap(records, 0.01)

@@ -49,9 +49,9 @@ def test_a_group_without_examples_has_no_share():
     assert shares(torch.ones(2), torch.tensor([2, 2]))["positives"] == 0
 
 
-@pytest.mark.parametrize("values", [[0.0, 0.0], [float("nan"), 1.0]])
+@pytest.mark.parametrize("values", [[0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0], [2.0, -1.0]])
 def test_shares_of_nothing_are_refused(values):
-    with pytest.raises(ValueError, match="values must have a positive sum .* got (0|nan)"):
+    with pytest.raises(ValueError, match="values must have a positive sum .* got (0|nan|inf|1)"):
         shares(torch.tensor(values), torch.tensor([0, 1]))
 
 
@@ -59,7 +59,7 @@ def test_the_cumulative_share_adds_up_from_the_smallest():
     assert cumulative_share(torch.tensor([[4.0, 1.0], [3.0, 0.0]])).tolist() == [0, 0.125, 0.5, 1]
 
 
-@pytest.mark.parametrize("values", [[], [0.0, 0.0], [1.0, float("nan")]])
+@pytest.mark.parametrize("values", [[], [0.0, 0.0], [1.0, float("nan")], [1.0, float("inf")], [2.0, -1.0]])
 def test_the_cumulative_share_of_nothing_is_refused(values):
     with pytest.raises(ValueError, match="values must have a positive sum"):
         cumulative_share(torch.tensor(values))

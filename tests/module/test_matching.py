@@ -155,3 +155,61 @@ def test_the_matched_boxes_take_the_anchors_dtype():
 def test_impossible_bounds_are_named_with_their_values(foreground, background):
     with pytest.raises(ValueError, match=f"background <= foreground <= 1, got {background} and {foreground}"):
         match(OBJECT, OBJECT[None], torch.tensor([[0]]), foreground, background)
+
+
+def test_a_crowd_is_matched_as_it_would_be_alone():
+    """Rows of objects are compared a few at a time, and images without an object in those rows are passed over."""
+    generator = torch.Generator().manual_seed(0)
+    anchors = make_anchors(64)
+    low = torch.rand(3, 90, 2, generator=generator, dtype=torch.float64) * 50
+    boxes = torch.cat([low, low + 2 + 12 * torch.rand(3, 90, 2, generator=generator, dtype=torch.float64)], dim=-1)
+    labels = torch.randint(0, 3, (3, 90), generator=generator)
+    labels[1, 2:], labels[2] = -1, -1
+    together = match(anchors, boxes, labels)
+    for image, count in enumerate((90, 2, 0)):
+        overlap = iou(boxes[image, :count], anchors)
+        alone = match(anchors, boxes[image : image + 1, :count], labels[image : image + 1, :count])
+        assert torch.equal(together.labels[image], alone.labels[0])
+        assert torch.equal(together.boxes[image], alone.boxes[0])
+        if count:  # by hand: an object has one of its best anchors unless a better one claims it
+            best = overlap.max(dim=0)
+            sure = best.values >= 0.5
+            claimed = (overlap >= overlap.amax(dim=1, keepdim=True) * (1 - 1e-6)).any(dim=0)
+            free = sure & ~claimed
+            assert torch.equal(together.labels[image][free], labels[image][best.indices[free]])
+            assert (together.labels[image][claimed] >= 0).all()
+
+
+def test_the_rows_taken_at_a_time_do_not_show(monkeypatch):
+    boxes, labels = render(range(4), settings=SceneSettings(objects=(3, 10)))[1:]
+    anchors, want = make_anchors(96), None
+    for rows in (16, 1, 3, 100):
+        monkeypatch.setattr("focalbook.matching.ROWS", rows)
+        found = match(anchors, boxes, labels)
+        want = want or found
+        assert torch.equal(found.labels, want.labels) and torch.equal(found.boxes, want.boxes)
+
+
+def test_a_crowded_image_takes_no_more_memory_than_a_few_objects(monkeypatch):
+    monkeypatch.setattr("focalbook.matching.iou", lambda a, b: sizes.append(len(a) * a.shape[1]) or iou(a, b))
+    anchors, sizes = make_anchors(64), []
+    boxes = torch.tensor([10.0, 10, 20, 20]).expand(8, 600, 4)
+    labels = torch.full((8, 600), -1)
+    labels[:, 0], labels[3] = 0, 0
+    match(anchors, boxes, labels)
+    assert max(sizes) <= 8 * 16 and sum(sizes) <= 8 * 16 + 600
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_an_object_that_is_not_finite_is_named_and_padding_may_be_anything(broken):
+    boxes, told = torch.tensor([[[0.0, 0, 10, 10], [0, broken, 10, 10]]]), "in row 1 of image 0"
+    with pytest.raises(ValueError, match=rf"boxes must be finite, got \[0.0, {broken}, 10.0, 10.0\] {told}"):
+        match(OBJECT, boxes, torch.tensor([[0, 1]]))
+    assert match(OBJECT, boxes, torch.tensor([[0, -1]])).labels.tolist() == [[0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_matches_like_float32(dtype):
+    anchors, boxes = make_anchors(64).to(dtype), torch.tensor([[[4.0, 4, 20, 20]]])
+    half, single = (match(one, boxes, torch.tensor([[1]])) for one in (anchors, anchors.float()))
+    assert torch.equal(half.labels, single.labels)

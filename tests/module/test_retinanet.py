@@ -250,3 +250,38 @@ def test_detecting_leaves_no_graph():
 def test_detections_of_float64_images_are_float64():
     (found,) = small().double().detect(some_images(1).double(), score=0.0)
     assert found.boxes.dtype == found.scores.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    "images, told",
+    [
+        (
+            torch.zeros(1, 3, SIZE + 8, SIZE + 8),
+            rf"images must be \(B, 3, {SIZE}, {SIZE}\), .* got \(1, 3, {SIZE + 8}, ",
+        ),
+        (torch.zeros(1, 3, SIZE, SIZE // 2), "images must be"),
+        (torch.zeros(3, SIZE, SIZE), "images must be"),
+        (torch.zeros(1, 1, SIZE, SIZE), "images must be"),
+        (torch.zeros(1, 1, 3, SIZE, SIZE), "images must be"),
+        (torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8), "got torch.uint8: divide bytes by 255"),
+        (torch.zeros(1, 3, SIZE, SIZE, dtype=torch.float64), "got torch.float64: use images.to"),
+        (torch.zeros(1, 3, SIZE, SIZE, dtype=torch.float16), "got torch.float16: use images.to"),
+    ],
+)
+def test_images_that_the_model_is_not_made_for_are_refused_with_the_cure(images, told):
+    for call in (small(), small().detect):
+        with pytest.raises(ValueError, match=told):
+            call(images)
+
+
+def test_autocast_may_hand_over_half_precision():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, _ = small()(some_images().bfloat16())
+    assert logits.isfinite().all()
+
+
+def test_what_is_not_finite_is_no_detection():
+    images = some_images()
+    images[1, 0, 5, 5] = math.nan
+    with pytest.raises(FloatingPointError, match="diverged, or the images are not finite"):
+        small().detect(images)
