@@ -10,6 +10,7 @@ its item without a search.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import torch
@@ -169,76 +170,116 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ ((x >> 31) & (2**33 - 1))
 
 
-def _bits(scene: torch.Tensor, purpose: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Sixty-four random bits a position, int64: hash of (scene, purpose, position). (B,) int64 -> (B, *shape)."""
+def _bits(stream: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Sixty-four random bits a position, int64: hash of (stream, position). (B,) int64 -> (B, *shape)."""
     golden = 0x9E3779B97F4A7C15 - 2**64
-    stream = _mix(scene + purpose + 1)
-    position = torch.arange(1, 1 + torch.Size(shape).numel(), device=scene.device)
-    return _mix(stream[:, None] + position * golden).view(-1, *shape)
+    position = torch.arange(1, 1 + torch.Size(shape).numel(), device=stream.device)
+    return _mix(stream[..., None] + position * golden).view(*stream.shape, *shape)
 
 
-def _uniform(scene: torch.Tensor, purpose: int, shape: tuple[int, ...]) -> torch.Tensor:
+def _stream(scene: torch.Tensor, purpose: int | torch.Tensor) -> torch.Tensor:
+    """The start of the random numbers of a scene for a purpose: int64, (B,)."""
+    return _mix(scene + purpose + 1)
+
+
+def _uniform(stream: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """Numbers in [0, 1) with 53 bits, float64, (B, *shape)."""
-    return ((_bits(scene, purpose, shape) >> 11) & (2**53 - 1)).double() * 2.0**-53
+    return ((_bits(stream, shape) >> 11) & (2**53 - 1)).double() * 2.0**-53
 
 
 def _pixel_noise(scene: torch.Tensor, size: int) -> torch.Tensor:
     """Numbers in [-1, 1), (B, 3, size, size) float64: one hash a pixel, 21 of its bits a channel."""
-    bits = _bits(scene, _NOISE, (1, size, size))
-    channels = torch.cat([bits >> shift for shift in (0, 21, 42)], dim=1) & (2**21 - 1)
-    return channels.double() * 2.0**-20 - 1
+    bits = _bits(_stream(scene, _NOISE), (1, size, size))
+    noise = torch.empty(len(bits), 3, size, size, dtype=torch.float64, device=bits.device)
+    for channel, shift in enumerate((0, 21, 42)):
+        noise[:, channel] = ((bits >> shift) & (2**21 - 1))[:, 0]
+    return noise.mul_(2.0**-20).sub_(1)
 
 
-def _texture(scene: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
-    """Value noise in two octaves, (B, 3, size, size), about 0 with amplitude ``clutter``."""
+def _ground(scene: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
+    """The background, (B, 3, size, size): value noise in two octaves, about 0.5 with amplitude ``clutter``."""
     cells = settings.size // settings.cell
-    coarse = _uniform(scene, _COARSE, (3, cells + 1, cells + 1))
-    fine = _uniform(scene, _FINE, (3, 4 * cells + 1, 4 * cells + 1))
-    octaves = _stretched(coarse, settings.size) + _stretched(fine, settings.size) - 1
-    return settings.clutter * octaves
+    coarse = _uniform(_stream(scene, _COARSE), (3, cells + 1, cells + 1))
+    fine = _uniform(_stream(scene, _FINE), (3, 4 * cells + 1, 4 * cells + 1))
+    octaves = _stretched(coarse, settings.size).add_(_stretched(fine, settings.size)).sub_(1)
+    return octaves.mul_(settings.clutter).add_(0.5)
 
 
 def _stretched(values: torch.Tensor, size: int) -> torch.Tensor:
     return F.interpolate(values, size=(size, size), mode="bilinear", align_corners=True)
 
 
-def _items(scene: torch.Tensor, settings: SceneSettings) -> tuple[torch.Tensor, ...]:
-    """Who lies in which cell. All (B, cells): shape index or -1, half width, half height, center x, center y (pixels);
-    ``order`` (B, cells), the cells in random order, objects first, then distractors; ``count`` (B, 1), the objects."""
-    names = tuple(SHAPES)
-    n = settings.cells
-    order = _uniform(scene, _ORDER, (n,)).argsort(dim=1, stable=True)
-    rank = order.argsort(dim=1)
+@cache
+def _shape_numbers(names: tuple[str, ...], device: torch.device) -> torch.Tensor:
+    """The numbers of these shapes, kept on their device: a GPU would have to wait for each copy."""
+    return torch.tensor([tuple(SHAPES).index(name) for name in names], device=device)
+
+
+class _Items(NamedTuple):
+    """What lies on the board, (B, K) each, the objects first and then the distractors, each in a cell of its own: its
+    ``cell``, its ``label`` (-1 for a distractor), the number of its shape in ``kind`` (-1 for none), its center and its
+    half sides in pixels; and its ``color``, (B, K, 3)."""
+
+    cell: torch.Tensor
+    label: torch.Tensor
+    kind: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    half_width: torch.Tensor
+    half_height: torch.Tensor
+    color: torch.Tensor
+
+
+def _items(scene: torch.Tensor, settings: SceneSettings) -> _Items:
     few, most = settings.objects
-    count = few + (_uniform(scene, _COUNT, (1,)) * (most - few + 1)).long()
+    # All purposes of a cell in one hash: a GPU is slowed by the number of calls. A color takes three numbers a cell.
+    purposes = torch.arange(_COUNT + 1, device=scene.device)
+    drawn = _uniform(_stream(scene[:, None], purposes), (settings.cells, 3))
+    by_cell = drawn.flatten(2)[:, :, : settings.cells]
+    count = few + (by_cell[:, _COUNT, :1] * (most - few + 1)).long()
+    cell = by_cell[:, _ORDER].argsort(dim=1, stable=True)[:, : most + settings.distractors]
+    own = by_cell.gather(2, cell[:, None].expand(-1, len(purposes), -1))
+    of_color = drawn[:, _COLOR : _CONTRAST + 1].gather(2, cell[:, None, :, None].expand(-1, 2, -1, 3))
 
-    def shapes(group: tuple[str, ...]) -> torch.Tensor:
-        index = torch.tensor([names.index(name) for name in group], device=scene.device)
-        return index[(_uniform(scene, _KIND, (n,)) * len(group)).long()]
-
-    kind = torch.full_like(order, -1)
+    rank = torch.arange(cell.shape[1], device=scene.device)
+    label = torch.where(rank < count, (own[:, _KIND] * len(settings.classes)).long(), -1)
+    kind = torch.full_like(label, -1)
     if settings.distractors:
-        kind = torch.where(rank < count + settings.distractors, shapes(settings.distractor_shapes), kind)
-    kind = torch.where(rank < count, shapes(settings.classes), kind)
+        others = _shape_numbers(settings.distractor_shapes, scene.device)
+        kind = torch.where(rank < count + settings.distractors, others[(own[:, _KIND] * len(others)).long()], kind)
+    kind = torch.where(label >= 0, _shape_numbers(settings.classes, scene.device)[label], kind)
 
     small, large = settings.extent
-    half_width = small + (large - small) * _uniform(scene, _WIDTH, (n,))
-    half_height = small + (large - small) * _uniform(scene, _HEIGHT, (n,))
-    cell = torch.arange(n, device=scene.device)
+    half_width = small + (large - small) * own[:, _WIDTH]
+    half_height = small + (large - small) * own[:, _HEIGHT]
     side = settings.size // settings.cell
     # A pixel of room on each side keeps the soft edge inside the cell; it is wider than half a pixel on a long side.
     room_x, room_y = settings.cell - 2 - 2 * half_width, settings.cell - 2 - 2 * half_height
-    x = (cell % side) * settings.cell + 1 + half_width + room_x * _uniform(scene, _X, (n,))
-    y = (cell // side) * settings.cell + 1 + half_height + room_y * _uniform(scene, _Y, (n,))
-    return kind, half_width, half_height, x, y, order, count
+    x = (cell % side) * settings.cell + 1 + half_width + room_x * own[:, _X]
+    y = (cell // side) * settings.cell + 1 + half_height + room_y * own[:, _Y]
+
+    low, high = settings.contrast
+    sign = torch.where(of_color[:, 0] < 0.5, -1.0, 1.0)
+    color = 0.5 + sign * (low + (high - low) * of_color[:, 1])
+    return _Items(cell, label, kind, x, y, half_width, half_height, color)
 
 
-def _per_pixel(values: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
-    """Spread one value a cell, (B, cells, ...), over its pixels: (B, ..., size, size)."""
-    side = settings.size // settings.cell
-    board = values.view(len(values), side, side, -1).permute(0, 3, 1, 2)
-    pixels = board.repeat_interleave(settings.cell, 2).repeat_interleave(settings.cell, 3)
-    return pixels if values.dim() == 3 else pixels[:, 0]
+def _draw(images: torch.Tensor, items: _Items, settings: SceneSettings) -> None:
+    """Draw the items onto the ``images`` (B, 3, size, size), each within its cell."""
+    side, cell = settings.size // settings.cell, settings.cell
+    row, column = items.cell // side, items.cell % side
+    pixel = torch.arange(cell, device=images.device).double() + 0.5
+    u = ((column * cell)[..., None] + pixel - items.x[..., None]) / items.half_width[..., None]
+    v = ((row * cell)[..., None] + pixel - items.y[..., None]) / items.half_height[..., None]
+    u, v = u[..., None, :], v[..., :, None]  # (B, K, 1, cell) and (B, K, cell, 1)
+    distance = torch.ones_like(u * v)
+    for number, shape in enumerate(SHAPES.values()):
+        distance = torch.where((items.kind == number)[..., None, None], shape(u, v), distance)
+    half = torch.minimum(items.half_width, items.half_height)[..., None, None]
+    cover = (0.5 - distance * half).clamp_(0, 1)[:, :, None]  # the share of the pixel inside, to first order
+    board = images.view(-1, 3, side, cell, side, cell).permute(0, 2, 4, 1, 3, 5)  # (B, side, side, 3, cell, cell)
+    place = torch.arange(len(images), device=images.device)[:, None], row, column
+    board[place] = board[place] * (1 - cover) + items.color[..., None, None] * cover
 
 
 def render(
@@ -262,33 +303,14 @@ def render(
         raise ValueError(f"indices must be one or more integers that are at least 0, got {indices.tolist()}")
     if not isinstance(seed, int):
         raise ValueError(f"seed must be an integer, got {seed!r}")
-    scene = _mix(_mix(torch.tensor(seed, device=device)) + indices.to(device).long().view(-1))
-    kind, half_width, half_height, x, y, order, count = _items(scene, settings)
+    scene = _mix(_mix(torch.full((), seed, device=device)) + indices.to(device).long().view(-1))
+    items = _items(scene, settings)
+    images = _ground(scene, settings)
+    _draw(images, items, settings)
+    images.add_(_pixel_noise(scene, settings.size).mul_(settings.noise))
 
-    pixel = torch.arange(settings.size, device=device).double() + 0.5
-    half = torch.minimum(half_width, half_height)
-    per_pixel = [_per_pixel(value, settings) for value in (kind, half_width, half_height, x, y, half)]
-    kind_at, width_at, height_at, x_at, y_at, half_at = per_pixel
-    u = (pixel - x_at) / width_at
-    v = (pixel[:, None] - y_at) / height_at
-    distance = torch.ones_like(u)
-    for number, shape in enumerate(SHAPES.values()):
-        distance = torch.where(kind_at == number, shape(u, v), distance)
-    cover = (0.5 - distance * half_at).clamp(0, 1)[:, None]  # the share of the pixel inside, to first order
-
-    sign = torch.where(_uniform(scene, _COLOR, (settings.cells, 3)) < 0.5, -1.0, 1.0)
-    low, high = settings.contrast
-    color = 0.5 + sign * (low + (high - low) * _uniform(scene, _CONTRAST, (settings.cells, 3)))
-    ground = 0.5 + _texture(scene, settings)
-    images = ground * (1 - cover) + _per_pixel(color, settings) * cover
-    images = images + settings.noise * _pixel_noise(scene, settings.size)
-
-    first = order[:, : settings.objects[1]]
-    present = torch.arange(settings.objects[1], device=device) < count
-    corners = torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], dim=-1)
-    boxes = corners.gather(1, first[..., None].expand(-1, -1, 4)) * present[..., None]
-    class_of = torch.tensor(
-        [settings.classes.index(name) if name in settings.classes else -1 for name in SHAPES], device=device
-    )
-    labels = torch.where(present, class_of[kind.gather(1, first)], -1)
-    return Scenes(images.clamp(0, 1).to(dtype), boxes, labels)
+    corners = [items.x - items.half_width, items.y - items.half_height]
+    corners += [items.x + items.half_width, items.y + items.half_height]
+    labels = items.label[:, : settings.objects[1]]
+    boxes = torch.stack(corners, dim=-1)[:, : settings.objects[1]] * (labels >= 0)[..., None]
+    return Scenes(images.clamp_(0, 1).to(dtype), boxes, labels)

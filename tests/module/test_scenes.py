@@ -101,7 +101,7 @@ def test_the_hash_is_splitmix64():
 
 
 def test_random_numbers_are_uniform():
-    numbers = scenes._uniform(torch.arange(1000), scenes._COARSE, (100,)).flatten()
+    numbers = scenes._uniform(scenes._stream(torch.arange(1000), scenes._COARSE), (100,)).flatten()
     assert 0 <= numbers.min() and numbers.max() < 1
     counts = (numbers * 64).long().bincount(minlength=64).double()
     expected = len(numbers) / 64
@@ -110,18 +110,27 @@ def test_random_numbers_are_uniform():
 
 
 def test_every_random_bit_is_set_half_of_the_time():
-    bits = scenes._bits(torch.arange(1000), scenes._NOISE, (64,)).flatten()
+    bits = scenes._bits(scenes._stream(torch.arange(1000), scenes._NOISE), (64,)).flatten()
     share = torch.stack([((bits >> place) & 1).double().mean() for place in range(64)])
     assert ((share - 0.5).abs() < 5 * 0.5 / math.sqrt(len(bits))).all()
 
 
 def test_neighboring_scenes_purposes_and_positions_are_uncorrelated():
     n = 20000
-    numbers = scenes._uniform(scenes._mix(torch.arange(n)), scenes._X, (2,))
-    other = scenes._uniform(scenes._mix(torch.arange(n)), scenes._Y, (2,))
+    numbers, other = (
+        scenes._uniform(scenes._stream(scenes._mix(torch.arange(n)), purpose), (2,))
+        for purpose in (scenes._X, scenes._Y)
+    )
     pairs = [(numbers[:, 0], numbers[:, 1]), (numbers[1:, 0], numbers[:-1, 0]), (numbers[:, 0], other[:, 0])]
     for a, b in pairs:
         assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 5 / math.sqrt(n)
+
+
+def test_many_purposes_at_once_draw_what_each_draws_alone():
+    scene, purposes = scenes._mix(torch.arange(5)), torch.arange(4)
+    together = scenes._uniform(scenes._stream(scene[:, None], purposes), (3, 2))
+    for purpose in range(4):
+        assert torch.equal(together[:, purpose], scenes._uniform(scenes._stream(scene, purpose), (3, 2)))
 
 
 def test_pixel_noise_differs_between_pixels_and_channels():
