@@ -3,7 +3,7 @@
 The NumPy functions read like the text (chapters 2, 3 and 4). ``sigmoid_focal_loss`` is what a detector trains with
 (chapters 5, 8 and 9); its arguments are torchvision's. One formula covers all three losses:
 
-    FL(p_t) = -alpha_t (1 - p_t)^gamma ln p_t,   p_t = p if y = 1 else 1 - p   (Lin et al. 2017, eq. 5)
+    FL(p_t) = -alpha_t (1 - p_t)^gamma ln p_t,   p_t = p if y = 1 else 1 - p   (Lin et al. 2017b, eq. 5)
 
 gamma = 0 makes it balanced cross-entropy, no alpha besides makes it cross-entropy.
 """
@@ -66,7 +66,7 @@ def cross_entropy(p: ArrayLike, y: ArrayLike) -> NDArray[np.float64] | np.float6
 
 
 def balanced_cross_entropy(p: ArrayLike, y: ArrayLike, alpha: float | None = 0.25) -> NDArray[np.float64] | np.float64:
-    """Balanced cross-entropy of each example, -alpha_t ln p_t (Lin et al. 2017, eq. 3).
+    """Balanced cross-entropy of each example, -alpha_t ln p_t (Lin et al. 2017b, eq. 3).
 
     ``alpha``: weight of class 1 in [0, 1]; class 0 gets 1 - alpha; None for no weight. ``p``, ``y``, result and
     errors as for ``cross_entropy``. Explained in chapter 3.
@@ -80,7 +80,7 @@ def balanced_cross_entropy(p: ArrayLike, y: ArrayLike, alpha: float | None = 0.2
 def focal_loss(
     p: ArrayLike, y: ArrayLike, alpha: float | None = 0.25, gamma: float = 2.0
 ) -> NDArray[np.float64] | np.float64:
-    """Focal loss of each example, FL(p_t) = -alpha_t (1 - p_t)^gamma ln p_t (Lin et al. 2017, eq. 5).
+    """Focal loss of each example, FL(p_t) = -alpha_t (1 - p_t)^gamma ln p_t (Lin et al. 2017b, eq. 5).
 
     ``alpha``: weight of class 1 in [0, 1], or None for no weight. ``gamma``: focusing parameter, at least 0; at 0 the
     modulating factor is 1. ``p``, ``y``, result and errors as for ``cross_entropy``. Explained in chapter 4.

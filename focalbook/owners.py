@@ -16,7 +16,7 @@ def owners_of(model: RetinaNet, settings: TrainSettings, count: int = 32) -> dic
 
     For each of ``LOSSES``, whatever the model was trained with: the shares of the ``GROUPS`` in the loss and in the
     absolute gradient of the logits. For gamma 0, 0.5, 1 and 2: the cumulative share of the loss that the easiest
-    0, 5, ..., 100% of the positives and of the negatives own (Lin et al. 2017, figure 4). All in float64. Explained in
+    0, 5, ..., 100% of the positives and of the negatives own (Lin et al. 2017b, figure 4). All in float64. Explained in
     chapter 14.
     """
     logits, targets = answers(model, settings, VALIDATION, count)

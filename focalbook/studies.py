@@ -91,7 +91,7 @@ MAP = {
 """From mild to severe imbalance, by the number of objects and by the size of the scene (chapter 13)."""
 
 TABLE_1B = ((0.0, 0.75), (0.1, 0.75), (0.2, 0.75), (0.5, 0.5), (1.0, 0.25), (2.0, 0.25), (5.0, 0.25))
-"""The paper's gammas, each with its best alpha there (Lin et al. 2017, table 1b)."""
+"""The paper's gammas, each with its best alpha there (Lin et al. 2017b, table 1b)."""
 
 STUDIES = {
     "choice": Study(

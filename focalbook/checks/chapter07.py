@@ -284,13 +284,13 @@ matched_labels = Check(
         "an object with IoU 0 everywhere claims all anchors: a claim needs an IoU above 0": claiming(any_best),
         "several anchors tie for the best: the object claims all of them, not the first": claiming(one_best),
         "every object claims its best anchors, also one that has an anchor at .5": claiming(only_without_half),
-        "two objects claim one anchor: it goes to the one that overlaps it more, not to the last": claiming(
+        "two objects claim one anchor: the larger overlap has it, not the last one as in mmdetection": claiming(
             best_anchors, last_wins
         ),
         "two objects claim one anchor: it goes to the one that overlaps it more, not to the first": claiming(
             best_anchors, first_wins
         ),
-        "a claimed anchor answers for its claimant, even where another object overlaps it more": claiming(
+        "a claim goes before a larger overlap: you leave the anchor to the other object, as detectron2 does": claiming(
             best_anchors, lambda overlap, claims: overlap.argmax(dim=0)
         ),
         "you return the number of the object: its class stands in labels": numbers_for_classes,
