@@ -17,6 +17,8 @@ the detector         idea                                                 chapte
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10
+``pictures``         pictures as cameras and exporters leave them         20
+``annotations``      what an annotation file says, value by value         20
 ``coco``             your own images, in COCO format                      20
 ``__main__``         the command: train one detector and judge it         19, 20
 ===================  ===================================================  =======

@@ -6,6 +6,8 @@ python -m focalbook --data FOLDER                          on your own images, i
 """
 
 import argparse
+import io
+import re
 import sys
 from collections.abc import Sequence
 
@@ -23,12 +25,30 @@ SCENES = 256
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command with these ``arguments``, a list of texts; those of the command line without (chapter 19)."""
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # your classes and files may have names beyond the terminal's
     try:
         with distributed.joined(options.device):
             _train_and_judge(options)
-    except (ValueError, FloatingPointError, OSError) as error:
-        sys.stderr.write(f"focalbook: {error}\n")  # in one piece: other processes write there too
+    except (ValueError, FloatingPointError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
+        said = _in_words(error, options)
+        if not said:
+            raise
+        sys.stderr.write(f"focalbook: {' '.join(said.splitlines())}\n")  # in one piece: other processes write there too
         sys.exit(1)
+
+
+def _in_words(error: Exception, options: argparse.Namespace) -> str:
+    """What to say about an error that is to be expected; nothing about another, whose traceback is worth more."""
+    # On a CPU torch has no class of its own for a lack of memory.
+    if isinstance(error, MemoryError) or re.search(
+        r"out of memory|not enough memory|allocate memory|bad_alloc|ALLOC_FAILED", str(error)
+    ):
+        size = f" or --size (it is {options.size})" if options.data else ""
+        return f"out of memory: lower --batch (it is {options.batch}){size}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}: install pillow, pycocotools and tqdm beside focalbook"
+    return str(error) if isinstance(error, (ValueError, FloatingPointError, OSError)) else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train_and_judge(options: argparse.Namespace) -> None:
+    for name, cure in (("data", "to train on rendered scenes"), ("checkpoint", "to keep none")):
+        value = getattr(options, name)
+        if value is not None and not value.strip():
+            raise ValueError(f"{name} must name a place, got {value!r}: leave --{name} out {cure}")
     given = dict(steps=options.steps, batch=options.batch, lr=options.lr)
     first, judged = distributed.rank() == 0, SCENES
     if options.data:
@@ -68,9 +92,16 @@ def _train_and_judge(options: argparse.Namespace) -> None:
     if first:
         score = evaluate(run.model, judged, settings.scenes)
         print(f"loss {run.losses[0]:.3f} at the first step, {run.losses[-1]:.3f} at the last")
-        print(f"on {judged} images not seen: AP {score['AP']:.3f}, AP50 {score['AP50']:.3f}, AP75 {score['AP75']:.3f}")
+        print(f"on {judged} images not seen: {_means(score)}")
         for name, value in score["by class"].items():
-            print(f"  AP {value:.3f}  {name}")
+            print(f"  AP {value:.3f}  {name}" if value == value else f"  no AP, as these images hold none  {name}")
+
+
+def _means(score: dict[str, float]) -> str:
+    """The means over the classes, or why there are none: without an object, COCO's AP is no number."""
+    if score["AP"] != score["AP"]:
+        return "no AP, as they hold no object: there is nothing to judge by, annotate more images"
+    return ", ".join(f"{name} {score[name]:.3f}" for name in ("AP", "AP50", "AP75"))
 
 
 if __name__ == "__main__":

@@ -1,30 +1,52 @@
 """Your own images: a folder in COCO format, in the place of rendered scenes (chapter 20)."""
 
 import hashlib
-import json
 import math
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from focalbook import annotations, pictures
 from focalbook.anchors import AnchorSettings
+from focalbook.annotations import identifier, plain, shown
+from focalbook.pictures import Unusable
 from focalbook.scenes import TRAIN, Scenes
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+REASONS = {
+    "image without a proper id": "give it a number or a text of its own",
+    "image without a proper file name": "write the name of its file",
+    "image id used twice": "nobody knows whose its boxes are, number the images anew before you join files",
+    "image listed twice": "one picture with the boxes of all its entries, list each file once",
+    "image path out of the folder": "copy it into the folder and write its path from there",
+    "image missing": "put it beside annotations.json or into images/",
+    "image unreadable": "save it anew, as PNG or JPEG",
+    "image of too many pixels": "save it smaller, and its boxes with it",
+    "image without a fixed white": "save it as RGB of 8 bits, or as gray of 8 or 16",
+    "image of another size than annotated": "boxes are in its pixels, annotate it upright and in its true size",
+    "image of 16 bits, nearly black": "kept, but white is 65535, multiply its values if they have a lower white",
+    "annotation not understood": "write image_id, category_id and bbox",
+    "image id unknown": "list the image, or write the id of one that is listed",
+    "box of an image left out": "see its image",
+    "category unknown": "list the category, or write the id of one that is listed",
+    "crowd": "box its objects one by one if they shall count",
+    "crowd mark not understood": "write 0 or 1",
+    "box not four finite numbers": "write x, y, width and height in pixels",
+    "box without area": "write width and height in pixels, both above 0",
+    "box within the first pixel": "if these are shares of the image, multiply by its width and height",
+    "box outside the image": "write x, y, width and height in pixels of this image",
+    "part of a box outside the image": "cut at the edge, look whether these are x, y, width and height in its pixels",
+    "box given twice": "write each annotation once",
+}
+"""Why something is left out, and what to do about it (chapter 20)."""
 
-_Id = int | str
-_Keys = dict[str, type | tuple[type, ...]]
-
-_IMAGE: _Keys = {"id": (int, str), "file_name": str}
-_ANNOTATION: _Keys = {"id": (int, str), "image_id": (int, str), "category_id": (int, str), "bbox": list}
-_CATEGORY: _Keys = {"id": (int, str), "name": str}
-_ORIENTATION = 0x0112  # Exif; values above 4 lie on their side
+_THINNEST = 1e-6
+"""Pixels of the square: what is thinner is lost in float32, and its deltas would not be finite."""
 
 
 class _Image(NamedTuple):
@@ -34,6 +56,14 @@ class _Image(NamedTuple):
     height: int
     boxes: list[list[float]]
     labels: list[int]
+
+
+class _Entry(NamedTuple):
+    id: str
+    name: str
+    found: Path | Unusable
+    file: str  # the same for two entries of one file
+    given: dict[str, Any]
 
 
 def anchors_for(size: int) -> AnchorSettings:
@@ -60,16 +90,20 @@ class CocoFolder:
     the images, PNG or JPEG, under their file names or in ``images/``. ``size``: side in pixels of the square that each
     is fitted into by ``letterbox``. It then has ``classes``, the names of the categories; ``train`` and ``held_out``,
     the numbers of images to learn from and to be judged on; ``fingerprint``, a hash of the annotations and the images'
-    names; and ``skipped``, a dict from what was left out to where.
+    names; and ``skipped``, a dict from what was left out to a list of where, each with the value found.
 
-    Held out is the fifth of the images whose names hash lowest: the same ones in every run, on every machine. Left out
-    and counted is an image that is missing, unreadable or of another size than annotated, an id used twice or unknown,
-    a crowd, a box that is not finite, empty or outside the image, and the part of a box beyond its edge. An image
-    without boxes is a lesson in background.
+    Held out is the fifth of the images whose names hash lowest: the same ones in every run, on every machine. What
+    cannot be used is left out and counted, image by image and box by box, for one of the ``REASONS``. So is the part of
+    a box beyond the edge. Two images with one id are both left out, because nobody knows whose its boxes are; a file
+    that is listed twice is one image with all its boxes. An image without boxes is a lesson in background.
+
+    Values count as what they mean: ids, numbers and ``iscrowd`` as text, a size of 0 or null as not annotated. Images
+    count as ``pictures.opened`` opens them: gray of 16 bits is scaled from 65535 to 255, transparent pixels are black.
 
     Every image is opened once, so that what is broken is known at the start. Raises ``ValueError`` for a size that
-    does not fit the strides of ``anchors_for``, for annotations that cannot be understood, and where fewer than two
-    images or no box can be used. Needs Pillow. Explained in chapter 20.
+    does not fit the strides of ``anchors_for``, for a file that lacks a list or whose categories cannot be told apart,
+    for boxes that look like shares of the image or like corners, and where fewer than two images or no box can be used.
+    Needs Pillow. Explained in chapter 20.
     """
 
     folder: InitVar[str | Path]
@@ -80,69 +114,121 @@ class CocoFolder:
     def __post_init__(self, folder: str | Path) -> None:
         if not isinstance(self.size, int) or self.size < 16 or self.size % anchors_for(self.size).strides[-1]:
             raise ValueError(f"size must be a multiple of its coarsest stride, such as 128 or 256, got {self.size}")
-        content, written = _read(Path(folder))
-        self.skipped: dict[str, list[str]] = defaultdict(list)
-        self.classes, label_of = _categories(content["categories"])
-        images = self._usable_images(Path(folder), content["images"])
-        self._put_boxes(content, images, label_of)
-        self._images = sorted(images.values(), key=lambda image: _hash(image.name.encode()))
-        self.held_out = max(1, len(images) // 5)
-        self.train = len(images) - self.held_out
+        content, written = annotations.read(folder)
+        self.skipped: dict[str, list[str]] = {}
+        self.classes, label_of = annotations.classes(content["categories"])
+        images = self._usable_images(folder, content["images"])
+        self._doubt = self._put_boxes(content["annotations"], images, label_of)
+        usable = {image.path: image for image in images.values() if image}
+        self._images = sorted(usable.values(), key=lambda image: _hash(_bytes(image.name)))
+        self.held_out = max(1, len(usable) // 5)
+        self.train = len(usable) - self.held_out
         if self.train < 1 or not any(image.labels for image in self._images):
-            raise ValueError(f"data folder {folder} needs two images and a box that can be used; {self._left_out()}")
-        self.fingerprint = _hash(written, *(image.name.encode() for image in self._images))
+            left_out = "; ".join(f"{what}: {cure}" for what, cure in self._left_out()) or "nothing"
+            raise ValueError(f"data folder {folder} needs two images and a box that can be used; left out: {left_out}")
+        self.fingerprint = _hash(written, *(_bytes(image.name) for image in self._images))
 
-    def _usable_images(self, folder: Path, entries: list[dict[str, Any]]) -> dict[_Id, _Image]:
-        """The images that can be read, a dict from id to ``_Image``."""
-        images: dict[_Id, _Image] = {}
-        for entry in entries:
-            name = entry["file_name"]
-            path = next((path for path in (folder / name, folder / "images" / name) if path.is_file()), None)
-            if entry["id"] in images:
-                self.skipped["image id used twice"].append(name)
-            elif path is None:
-                self.skipped["image missing"].append(name)
-            else:
-                try:
-                    _, size = _open(path, 8)
-                except Exception:  # whatever a decoder raises at a broken file
-                    self.skipped["image unreadable"].append(name)
-                    continue
-                if (entry.get("width", size[0]), entry.get("height", size[1])) != size:
-                    self.skipped["image of another size than annotated"].append(name)
-                else:
-                    images[entry["id"]] = _Image(name, path, *size, [], [])
+    def _usable_images(self, folder: str | Path, entries: list[Any]) -> dict[str, _Image | None]:
+        """A dict from each id to its image, or to None where that is left out."""
+        listed, files = self._listed(folder, entries)
+        doubtful = {file for named in files.values() if len(named) > 1 for file in named}
+        images: dict[str, _Image | None] = dict.fromkeys(files)
+        by_file: dict[str, _Image] = {}
+        for entry in listed:
+            try:
+                if entry.file in doubtful:
+                    raise Unusable("image id used twice", f"id {plain(entry.id)}")
+                if isinstance(entry.found, Unusable):
+                    raise entry.found
+                image = by_file.get(entry.file)
+                size = image[2:4] if image else self._size(entry.name, entry.found)
+                _require_size(entry.given, size)
+            except Unusable as fault:
+                self._leave_out(entry.name, fault)
+                continue
+            if image:
+                self._leave_out(entry.name, Unusable("image listed twice", f"id {plain(entry.id)}"))
+            images[entry.id] = by_file.setdefault(entry.file, _Image(entry.name, entry.found, *size, [], []))
         return images
 
-    def _put_boxes(self, content: dict[str, Any], images: dict[_Id, _Image], label_of: dict[_Id, int]) -> None:
-        """Give each image its boxes, in pixels of the letterbox."""
-        listed: set[_Id] = {entry["id"] for entry in content["images"]}
-        seen: set[_Id] = set()
-        for entry in content["annotations"]:
-            image = images.get(entry["image_id"])
-            fault = _fault(entry, listed, seen, image, label_of)
-            seen.add(entry["id"])
-            if fault:
-                self.skipped[fault].append(image.name if image else f"annotation {entry['id']}")
+    def _size(self, name: str, path: Path) -> tuple[int, int]:
+        """(width, height) in pixels of a picture that can be opened."""
+        picture, size = pictures.opened(path, 8)
+        most = float(np.max(np.asarray(picture))) if picture.mode == "F" else 255.0
+        if 0 < most < 16:  # 12 bits or fewer, stored as 16
+            self._leave_out(name, Unusable("image of 16 bits, nearly black", f"values up to {most * 257:.0f}"))
+        return size
+
+    def _listed(self, folder: str | Path, entries: list[Any]) -> tuple[list[_Entry], dict[str, set[str]]]:
+        """The entries that have an id and a name, and a dict from each id to the files that it stands for."""
+        listed, files = [], defaultdict(set)
+        for number, entry in enumerate(entries):
+            place, given = f"images[{number}]", entry if isinstance(entry, dict) else {}
+            key, name = identifier(given.get("id")), given.get("file_name")
+            if key is None:
+                self._leave_out(
+                    place, Unusable("image without a proper id", shown(given.get("id") if given else entry))
+                )
+            elif not isinstance(name, str) or not name:
+                self._leave_out(place, Unusable("image without a proper file name", shown(name)))
+                files[key].add(place)
+            else:
+                try:
+                    path = pictures.find(folder, name)
+                    entry = _Entry(key, name, path, os.path.normcase(os.path.realpath(path)), given)
+                except Unusable as fault:
+                    entry = _Entry(key, name, fault, name, given)
+                files[key].add(entry.file)
+                listed.append(entry)
+        return listed, files
+
+    def _put_boxes(self, entries: list[Any], images: dict[str, _Image | None], label_of: dict[str, int]) -> str:
+        """Give each image its boxes, in pixels of the letterbox, and return what is doubtful about all of them."""
+        seen, boxes, sizes = set(), [], []
+        for number, entry in enumerate(entries):
+            given = entry if isinstance(entry, dict) else {}
+            image = images.get(identifier(given.get("image_id")) or "")
+            where = image.name if image else f"annotations[{number}]"
+            try:
+                image, label, box = _usable_box(entry, images, label_of)
+                beyond, fitted = _fitted(image, box, self.size)
+                boxes.append(box)
+                sizes.append(image[2:4])
+                if annotations.is_share(box):
+                    raise Unusable("box within the first pixel", shown(list(box)))
+                if (image.path, label, box) in seen:
+                    raise Unusable("box given twice", shown(list(box)))
+            except Unusable as fault:
+                self._leave_out(where, fault)
                 continue
-            assert image, "its lack is a fault"
-            x, y, width, height = entry["bbox"]
-            box = [max(0, x), max(0, y), min(image.width, x + width), min(image.height, y + height)]
-            if max(abs(a - b) for a, b in zip(box, (x, y, x + width, y + height))) > 1:  # less is rounding
-                self.skipped["part of a box outside the image"].append(image.name)
-            factors = letterbox(image.width, image.height, self.size).tolist()
-            image.boxes.append([value * factor for value, factor in zip(box, factors)])
-            image.labels.append(label_of[entry["category_id"]])
+            seen.add((image.path, label, box))
+            if beyond > 1:  # less is rounding
+                self._leave_out(where, Unusable("part of a box outside the image", shown(list(box))))
+            image.boxes.append(fitted)
+            image.labels.append(label)
+        return annotations.require_pixels(boxes, sizes)
+
+    def _leave_out(self, where: str, fault: Unusable) -> None:
+        """Count a fault and keep where it was, with the value found."""
+        text = f"{plain(where)}: {fault.found}" if fault.found else plain(where)
+        self.skipped.setdefault(fault.reason, []).append(text)
 
     def report(self) -> str:
-        """What was found, and what was left out with the first place of each: a text of two lines."""
+        """What was found, and for each reason how many were left out, the first of them, and what to do: a text of a
+        line and two for each reason."""
         boxes = sum(len(image.labels) for image in self._images)
         found = f"{self.train} images to train on and {self.held_out} held out"
-        return f"{found}, {boxes} boxes of {len(self.classes)} classes\n{self._left_out()}"
+        lines = [f"{found}, {boxes} boxes of {len(self.classes)} classes"]
+        lines += [f"left out: {what}\n    {cure}" for what, cure in self._left_out()] or ["left out: nothing"]
+        return "\n".join(lines + [self._doubt] * bool(self._doubt))
 
-    def _left_out(self) -> str:
-        parts = [f"{what} {len(where)} (first: {where[0]})" for what, where in self.skipped.items()]
-        return f"left out: {', '.join(parts) or 'nothing'}"
+    def _left_out(self) -> list[tuple[str, str]]:
+        """Pairs of what was left out, with its first places, and the cure."""
+        return [
+            (f"{what} {len(where)} (first: {', '.join(where[:3])})", REASONS.get(what, ""))
+            for what, where in self.skipped.items()
+            if where
+        ]
 
     def batch(
         self,
@@ -180,83 +266,73 @@ class CocoFolder:
     def _pixels(self, image: _Image) -> torch.Tensor:
         """The square, (3, size, size) float32 in [0, 255]."""
         try:
-            opened, _ = _open(image.path, self.size)
-        except Exception as error:
-            raise ValueError(f"image {image.name} cannot be read any more, put it back: {error}") from None
+            opened, _ = pictures.opened(image.path, self.size)
+        except Unusable as error:
+            raise ValueError(f"image {plain(image.name)} cannot be read any more, put it back: {error}") from None
         across, down = letterbox(image.width, image.height, self.size)[:2].tolist()
         sides = round(image.width * across), round(image.height * down)
         square = torch.full((3, self.size, self.size), 127.5)
         fitted = np.array(opened.resize(sides, resample=2))  # bilinear over all pixels that fall together
-        square[:, : sides[1], : sides[0]] = torch.from_numpy(fitted).permute(2, 0, 1)
+        square[:, : sides[1], : sides[0]] = torch.from_numpy(np.atleast_3d(fitted)).permute(2, 0, 1)
         return square
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """The content of ``annotations.json``, checked for its keys, and its bytes."""
-    path = folder / "annotations.json"
-    if not path.is_file():
-        raise ValueError(f"data folder {folder} has no annotations.json: name the folder that holds it")
-    written = path.read_bytes()
-    try:
-        content = json.loads(written)
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON, write it anew: {error}") from None
-    for what, keys in (("images", _IMAGE), ("annotations", _ANNOTATION), ("categories", _CATEGORY)):
-        entries = content.get(what) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not entries:
-            raise ValueError(f"{path} needs a list {what!r} with an entry or more")
-        for number, entry in enumerate(entries):
-            for key, kind in keys.items():
-                value = entry.get(key) if isinstance(entry, dict) else None
-                if not isinstance(value, kind):
-                    raise ValueError(f"{path}: entry {number} of {what!r} needs a proper {key!r}, got {value!r}")
-    return content, written
+def _require_size(given: dict[str, Any], size: tuple[int, int]) -> None:
+    """Raise ``Unusable`` where an image's annotated width and height are others than those of its picture."""
+    annotated = given.get("width"), given.get("height")
+    if not all(annotations.fits(value, side) for value, side in zip(annotated, size)):
+        width, height = (plain(value) if isinstance(value, str) else shown(value) for value in annotated)
+        raise Unusable(
+            "image of another size than annotated", f"annotated {width} x {height}, is {size[0]} x {size[1]}"
+        )
 
 
-def _categories(entries: list[dict[str, Any]]) -> tuple[tuple[str, ...], dict[_Id, int]]:
-    """Names of the classes in the order of the file, and a dict from a category's id to its label."""
-    for key in ("id", "name"):
-        values = [entry[key] for entry in entries]
-        twice = [value for value in values if values.count(value) > 1]
-        if twice:
-            raise ValueError(f"categories must differ in their {key}, but {twice[0]!r} is used twice: rename one")
-    return tuple(entry["name"] for entry in entries), {entry["id"]: label for label, entry in enumerate(entries)}
-
-
-def _fault(
-    entry: dict[str, Any], listed: set[_Id], seen: set[_Id], image: _Image | None, label_of: dict[_Id, int]
-) -> str | None:
-    """Why an annotation cannot be used, in words, or None."""
-    if entry["image_id"] not in listed:
-        return "image id unknown"
+def _usable_box(
+    entry: Any, images: dict[str, _Image | None], label_of: dict[str, int]
+) -> tuple[_Image, int, tuple[float, float, float, float]]:
+    """The image of an annotation, its label, and its box as x, y, width, height; or ``Unusable``."""
+    if not isinstance(entry, dict):
+        raise Unusable("annotation not understood", shown(entry))
+    image_id, category, crowd = (entry.get(key) for key in ("image_id", "category_id", "iscrowd"))
+    key = identifier(image_id)
+    if key is None or key not in images:
+        raise Unusable("image id unknown", shown(image_id))
+    image = images[key]
     if image is None:
-        return "box of an image left out"
-    if entry["id"] in seen:
-        return "annotation id used twice"
-    if entry["category_id"] not in label_of:
-        return "category unknown"
-    if entry.get("iscrowd"):
-        return "crowd"
-    box = entry["bbox"]
-    if len(box) != 4 or not all(isinstance(value, int | float) and math.isfinite(value) for value in box):
-        return "box not four finite numbers"
+        raise Unusable("box of an image left out", f"image_id {shown(image_id)}")
+    label = label_of.get(identifier(category) or "")
+    if label is None:
+        raise Unusable("category unknown", shown(category))
+    marked = annotations.is_crowd(crowd)
+    if marked is not False:
+        raise Unusable("crowd" if marked else "crowd mark not understood", shown(crowd))
+    box = annotations.four_numbers(entry.get("bbox"))
+    if box is None:
+        raise Unusable("box not four finite numbers", shown(entry.get("bbox")))
     x, y, width, height = box
     if width <= 0 or height <= 0:
-        return "box without area"
+        raise Unusable("box without area", shown(list(box)))
     if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
-        return "box outside the image"
-    return None
+        raise Unusable("box outside the image", shown(list(box)))
+    return image, label, box
 
 
-def _open(path: Path, side: int) -> tuple["Image", tuple[int, int]]:
-    """An RGB image, upright, and its (width, height); a JPEG comes smaller where it is far larger than ``side``."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as image:
-        size = image.size if image.getexif().get(_ORIENTATION, 1) <= 4 else image.size[::-1]
-        image.draft("RGB", (side, side))  # decodes no more of a JPEG than is needed, several times faster
-        return ImageOps.exif_transpose(image).convert("RGB"), size
+def _fitted(image: _Image, box: tuple[float, float, float, float], size: int) -> tuple[float, list[float]]:
+    """How far a box reaches beyond its image, and what is within as corners in the square, both in pixels."""
+    x, y, width, height = box
+    whole = (x, y, x + width, y + height)
+    cut = [max(0, x), max(0, y), min(image.width, x + width), min(image.height, y + height)]
+    fitted = [value * factor for value, factor in zip(cut, letterbox(image.width, image.height, size).tolist())]
+    x1, y1, x2, y2 = np.array(fitted, np.float32)
+    if min(x2 - x1, y2 - y1) < _THINNEST:
+        raise Unusable("box without area", shown(list(box)))
+    return max(abs(a - b) for a, b in zip(cut, whole)), fitted
 
 
 def _hash(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _bytes(name: str) -> bytes:
+    """Of a name that is no Unicode too, as some file systems have it."""
+    return name.encode("utf-8", "surrogatepass")

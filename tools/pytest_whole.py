@@ -5,6 +5,7 @@ This item asks the one comparison of ``tools.notebooks``, with the outputs that 
 the tests proves that ``make run`` would store the same bytes.
 """
 
+from collections.abc import Iterator
 from itertools import groupby
 
 import pytest
@@ -37,8 +38,8 @@ class Whole(pytest.Item):
         return self.path, 0, f"{self.path.name}: the whole file"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before any other hook, which may mark all of a file's items or move them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Where all cells of a notebook are to be run, its whole follows them."""
     found = []
     for parent, group in groupby(items, key=lambda item: item.parent):
@@ -46,3 +47,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(parent, IPyNbFile) and len(members) == len(code_cells(parent.nb)):
             found.append(Whole.from_parent(parent, name="the whole file", cells=members))
     items[:] = found
+    yield

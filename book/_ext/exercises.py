@@ -4,7 +4,9 @@ import re
 
 from docutils import nodes
 
-MARK = re.compile(r"^ *### (?:BEGIN|END) SOLUTION\n?", re.MULTILINE)
+from focalbook.checks import BEGIN, END
+
+MARK = re.compile(rf"^ *(?:{re.escape(BEGIN)}|{re.escape(END)})\n?", re.MULTILINE)
 
 
 def clear_marks(app, doctree):

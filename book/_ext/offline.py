@@ -14,6 +14,7 @@ from pathlib import Path
 import pydata_sphinx_theme
 import ziamath
 from fontTools import subset
+from mends import demand, mend, read
 
 FORMULAS = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme" / "static"
@@ -38,8 +39,9 @@ FACE = {
 """,
     "formulas.css": '@font-face { font-family: formulas; src: url("data:font/woff2;base64,%s") format("woff2"); }\n',
 }
-STILL = re.compile(r'(<figure class="explorer[^>]*>\s*<img)')
+STILL = re.compile(r'(<figure class="explorer[^>]*>\s*<img)(?! loading)')
 ICON_SCRIPT = re.compile(r"<script[^>]*fontawesome\.js[^>]*></script>")
+MENDS = {"explorers' pictures wait": (STILL, r'\1 loading="lazy"'), "no script of icons": (ICON_SCRIPT, "")}
 
 
 def keep(characters, source):
@@ -55,33 +57,36 @@ def keep(characters, source):
 
 
 def store_the_font(static, pages):
-    """Store the font for the formulas of these pages, and return the pages with its version in their links to it."""
+    """Store the font for the formulas of these pages, and return the mend that puts its version into links to it."""
     formulas = "".join(formula for text in pages.values() for formula in FORMULA.findall(text))
     data = base64.b64encode(keep(set(map(ord, html.unescape(formulas))) | ITALIC, FORMULAS)).decode()
     for name, face in FACE.items():
         (static / name).write_text(face % data, "utf-8")
     version = f"formulas.js?v={hashlib.sha256(data.encode()).hexdigest()[:8]}"  # else a browser keeps an older font
-    return {path: re.sub(r"formulas\.js(\?v=\w+)?", version, text) for path, text in pages.items()}
+    return re.compile(r"formulas\.js(\?v=\w+)?"), version
 
 
 def store_the_icons(static, pages):
-    """Store the font of the theme's icons with those that the pages, or the theme's scripts, show."""
-    shown = set(ICON.findall("".join(pages.values()))) | {"fa-xmark", "fa-chevron-down"}
+    """Store the font of the theme's icons with those that pages or the theme's scripts show. Returns their codes."""
+    scripts = (path.read_text("utf-8") for path in static.rglob("*.js"))
+    shown = set(ICON.findall("".join([*pages.values(), *scripts])))
     icons = re.findall(r"([^{}]*)\{content:\"\\([0-9a-f]+)\"\}", (THEME / STYLE).read_text("utf-8"))
     wanted = {int(code, 16) for names, code in icons if shown & set(ICON.findall(names))}
     (static / ICONS / "fa-solid-900.woff2").write_bytes(keep(wanted, THEME / ICONS / "fa-solid-900.ttf"))
+    return wanted
 
 
 def lighten(app, error):
     if error is not None or app.builder.format != "html":
         return
     static = Path(app.outdir, "_static")
-    for path in {path for pattern in NEEDLESS for path in static.glob(pattern) if path.is_file()}:
+    needless = {f"no {pattern}": [path for path in static.glob(pattern) if path.is_file()] for pattern in NEEDLESS}
+    for path in {path for paths in needless.values() for path in paths}:
         path.unlink()
-    pages = {path: path.read_text("utf-8") for path in Path(app.outdir).rglob("*.html")}
-    store_the_icons(static, pages)
-    for path, text in store_the_font(static, pages).items():
-        path.write_text(STILL.sub(r'\1 loading="lazy"', ICON_SCRIPT.sub("", text)), "utf-8")
+    pages = read(app)
+    needed = {"icons that are shown": store_the_icons(static, pages)}
+    demand(app, {name: len(found) for name, found in {**needless, **needed}.items()})
+    mend(app, pages, {**MENDS, "version of the formulas' font": store_the_font(static, pages)})
 
 
 def link_what_stands_in_for_scripts(app, page, template, context, doctree):
@@ -91,6 +96,7 @@ def link_what_stands_in_for_scripts(app, page, template, context, doctree):
 
 
 def setup(app):
+    app.setup_extension("mends")
     app.add_js_file("formulas.js")
     app.connect("html-page-context", link_what_stands_in_for_scripts)
     app.connect("build-finished", lighten)

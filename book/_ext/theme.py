@@ -9,38 +9,35 @@
 """
 
 import re
-from pathlib import Path
 
-ROLES = re.compile(r' role="(?:doc-biblioentry|doc-backlink|list)"(?= |>)')
+from mends import mend, read
+
 TOGGLE = '<span class="toctree-toggle" role="presentation">'
-MENDED = {
-    'data-theme="auto"': 'data-theme="light"',
-    'localStorage.getItem("theme") || "auto"': (
+REPLACED = {
+    "roles of the bibliography's entries": (' role="doc-biblioentry"', ""),
+    "role of the bibliography": ('<div role="list" class="citation-list">', '<div class="citation-list">'),
+    "light without scripts": ('data-theme="auto"', 'data-theme="light"'),
+    "light or dark from the first moment": (
+        'localStorage.getItem("theme") || "auto"',
         '[localStorage.getItem("mode"), matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"]'
-        '.find((choice) => choice && choice !== "auto")'
+        '.find((choice) => choice && choice !== "auto")',
     ),
-    "<summary>" + TOGGLE: '<summary aria-label="Pages of this chapter">' + TOGGLE,
+    "name of the toggles": ("<summary>" + TOGGLE, '<summary aria-label="Pages of this chapter">' + TOGGLE),
 }
-
-
-def mend_context(app, page, template, context, doctree):
-    scripts = context.get("script_files", [])
-    scripts[:] = [script for script in scripts if "thebe" not in f"{script} {vars(script)}".lower()]
-    if 'class="citation' in context.get("body", ""):
-        context["body"] = ROLES.sub("", context["body"])
+MENDS = {
+    "settings of live code cells": (re.compile(r"\s*<script>const THEBE_JS_URL[^<]*</script>"), ""),
+    "script of live code cells": (re.compile(r"\s*<script[^>]*sphinx-thebe\.js[^>]*></script>"), ""),
+    **{name: (re.compile(re.escape(before)), after) for name, (before, after) in REPLACED.items()},
+}
 
 
 def mend_pages(app, error):
     if error is None and app.builder.format == "html":
-        for path in Path(app.outdir).rglob("*.html"):
-            text = path.read_text("utf-8")
-            for before, after in MENDED.items():
-                text = text.replace(before, after)
-            path.write_text(text, "utf-8")
+        mend(app, read(app), MENDS)
 
 
 def setup(app):
+    app.setup_extension("mends")
     app.add_js_file("scrollers.js", loading_method="defer")
-    app.connect("html-page-context", mend_context, priority=900)
     app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,16 +3,16 @@
 import inspect
 import json
 import math
-import re
+import struct
+import zlib
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from focalbook import distributed
-from focalbook.__main__ import main
 from focalbook.anchors import AnchorSettings
-from focalbook.coco import CocoFolder, anchors_for, letterbox
+from focalbook.coco import REASONS, CocoFolder, anchors_for, letterbox
 from focalbook.evaluation import detect_scenes, evaluate
 from focalbook.scenes import TEST, TRAIN, VALIDATION, DataSet, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model, train
@@ -202,67 +202,447 @@ def no_picture(folder, content):
     (folder / "0.png").write_text("not a picture")
 
 
+def floats(folder, content):
+    Image.new("F", (48, 48), 0.5).save(folder / "0.png", "TIFF")
+
+
+def too_many_pixels(folder, content):
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 20000, 1, 0, 0, 0, 0)
+    chunks = [struct.pack(">I", n) + c + struct.pack(">I", zlib.crc32(c)) for n, c in ((13, header), (0, b"IDAT"))]
+    (folder / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def a_folder(folder, content):
+    (folder / "0.png").unlink()
+    (folder / "0.png").mkdir()
+
+
 def box_of(*values):
+    return set_first("bbox", list(values))
+
+
+def set_first(key, value, what="annotations"):
     def plant(folder, content):
-        content["annotations"][0]["bbox"] = list(values)
+        content[what][0][key] = value
 
     return plant
 
 
-def set_first(key, value):
+def name_of(name):
+    return set_first("file_name", name, "images")
+
+
+def in_place_of_first(what, value):
     def plant(folder, content):
-        content["annotations"][0][key] = value
+        content[what][0] = value
 
     return plant
 
 
-def same_image_id(folder, content):
-    content["images"][1]["id"] = content["images"][0]["id"]
+def without(what, key):
+    def plant(folder, content):
+        content[what][0].pop(key)
+
+    return plant
 
 
-def another_size(folder, content):
-    content["images"][0]["width"] = 96
+# What is planted, why it is then left out, and the value that is told.
+LEFT_OUT = [
+    (drop_file, "image missing", "0.png"),
+    (a_folder, "image missing", "0.png: a folder"),
+    (name_of("a\0b.png"), "image missing", r"'a\x00b.png'"),
+    (name_of("n" * 5000), "image missing", "nnn...nnn"),
+    (name_of("0.jpg"), "image missing", "0.jpg"),
+    (name_of("../0.png"), "image path out of the folder", "../0.png"),
+    (name_of("..\\..\\0.png"), "image path out of the folder", r"..\..\0.png"),
+    (name_of("/0.png"), "image path out of the folder", "/0.png"),
+    (name_of(r"C:\data\0.png"), "image path out of the folder", r"C:\data\0.png"),
+    (truncate, "image unreadable", "1.jpg: "),
+    (no_picture, "image unreadable", "0.png: no picture that Pillow knows"),
+    (floats, "image without a fixed white", "0.png: mode F"),
+    (too_many_pixels, "image of too many pixels", "0.png: 400000000, at most "),
+    *(
+        (
+            set_first(key, value, "images"),
+            "image of another size than annotated",
+            f"0.png: annotated {found}, is 48 x 48",
+        )
+        for key, value, found in (
+            ("width", 96, "96 x 48"),
+            ("height", "64", "48 x 64"),
+            ("width", 48.5, "48.5 x 48"),
+            ("height", -48, "48 x -48"),
+            ("height", "a", "48 x a"),
+            ("width", True, "True x 48"),
+            ("width", [48], "[48] x 48"),
+        )
+    ),
+    *(
+        (set_first("id", value, "images"), "image without a proper id", f"images[0]: {value}")
+        for value in (None, True, [])
+    ),
+    (without("images", "id"), "image without a proper id", "images[0]: None"),
+    (set_first("id", math.nan, "images"), "image without a proper id", "images[0]: nan"),
+    *(
+        (name_of(value), "image without a proper file name", f"images[0]: {value!r}")
+        for value in (None, "", 3, ["0.png"])
+    ),
+    (without("images", "file_name"), "image without a proper file name", "images[0]: None"),
+    *(
+        (in_place_of_first("images", value), "image without a proper id", f"images[0]: {value!r}")
+        for value in (None, 3, "a")
+    ),
+    *(
+        (in_place_of_first("annotations", value), "annotation not understood", f"annotations[0]: {value!r}")
+        for value in (None, 3, "a", [])
+    ),
+    *(
+        (set_first("image_id", value), "image id unknown", f"annotations[0]: {value!r}")
+        for value in (12345, None, True, "first", [100])
+    ),
+    (without("annotations", "image_id"), "image id unknown", "annotations[0]: None"),
+    *(
+        (set_first("category_id", value), "category unknown", f"1.jpg: {value!r}")
+        for value in (12345, None, True, "disc", {})
+    ),
+    *((set_first("iscrowd", value), "crowd", f"1.jpg: {value!r}") for value in (1, True, "1", "true", "Yes", "1.0")),
+    *(
+        (set_first("iscrowd", value), "crowd mark not understood", f"1.jpg: {value!r}")
+        for value in (2, -1, "maybe", [], [0], {"a": 1}, "0 1")
+    ),
+    *(
+        (box_of(1, 2, value, 3), "box not four finite numbers", f"1.jpg: [1, 2, {value!r}, 3]")
+        for value in (math.nan, math.inf, None, True, "a", "nan", "inf", [4], "")
+    ),
+    *(
+        (set_first("bbox", value), "box not four finite numbers", f"1.jpg: {value!r}")
+        for value in ([1, 2, 3], [1, 2, 3, 4, 5], [], None, 7, "1, 2, 3, 4", {"x": 1})
+    ),
+    (without("annotations", "bbox"), "box not four finite numbers", "1.jpg: None"),
+    *(
+        (box_of(*values), "box without area", f"1.jpg: [{', '.join(f'{value:g}' for value in values)}]")
+        for values in (
+            (5, 5, 0, 9),
+            (5, 5, 9, 0),
+            (20, 20, -5, 9),
+            (20, 20, 5, -9),
+            (20, 20, 1e-9, 9),
+            (20, 20, 9, 1e-300),
+            (48 - 1e-9, 5, 9, 9),  # what is inside has none
+        )
+    ),
+    *(
+        (box_of(0.2, 0.3, *values), "box within the first pixel", "1.jpg: [0.2, 0.3, ")
+        for values in ((0.5, 0.5), (1, 1e-3))
+    ),
+    *(
+        (box_of(*values), "box outside the image", f"1.jpg: {[float(value) for value in values]}".replace(".0", ""))
+        for values in ((48, 0, 5, 5), (0, 50, 5, 5), (-9, 0, 9, 5), (0, -99, 5, 9))
+    ),
+]
 
 
-SKIPPED = {
-    "image missing": [drop_file],
-    "image unreadable": [truncate, no_picture],
-    "image of another size than annotated": [another_size],
-    "image id used twice": [same_image_id],
-    "image id unknown": [set_first("image_id", 12345)],
-    "annotation id used twice": [lambda folder, content: content["annotations"][1].update(id=0)],
-    "category unknown": [set_first("category_id", 12345)],
-    "crowd": [set_first("iscrowd", 1)],
-    "box not four finite numbers": [
-        *(box_of(1, 2, value, 3) for value in (math.nan, math.inf, None, "4")),
-        box_of(1, 2, 3),
-        box_of(1, 2, 3, 4, 5),
-    ],
-    "box without area": [box_of(5, 5, 0, 9), box_of(5, 5, 9, 0), box_of(20, 20, -5, 9), box_of(20, 20, 5, -9)],
-    "box outside the image": [box_of(48, 0, 5, 5), box_of(0, 50, 5, 5), box_of(-9, 0, 9, 5), box_of(0, -99, 5, 9)],
-}
-
-
-@pytest.mark.parametrize("what, plant", [(what, plant) for what, plants in SKIPPED.items() for plant in plants])
-def test_what_is_broken_is_left_out_counted_and_named(folder, change, what, plant):
+@pytest.mark.parametrize("plant, what, value", LEFT_OUT)
+def test_what_is_broken_is_left_out_counted_and_named(folder, change, plant, what, value):
     before = sum(len(image.labels) for image in CocoFolder(folder, 48)._images)
     change(lambda content: plant(folder, content))
     data = CocoFolder(folder, 48)
     assert set(data.skipped) <= {what, "box of an image left out", "image id unknown"} and len(data.skipped[what]) == 1
     where = data.skipped[what][0]
-    assert f"{what} 1 (first: {where})" in data.report() and (where.endswith(("png", "jpg")) or where == "annotation 0")
-    assert sum(len(image.labels) for image in data._images) < before or what.startswith("image")
+    assert value in where and f"left out: {what} 1 (first: {where})\n    {REASONS[what]}" in data.report()
+    assert sum(len(image.labels) for image in data._images) == before - 1 or what.startswith("image")
+    assert data.train + data.held_out == COUNT - (what.startswith("image") and what != "image id unknown")
     pixels, boxes, _ = data.batch(range(data.train))
     assert pixels.isfinite().all() and boxes.isfinite().all()
+
+
+def test_everything_broken_at_once_stops_nothing(folder, change):
+    def plant(content):
+        content["images"] += [None, 3, {}, {"id": [1]}, {"id": 1, "file_name": {}}, {"id": 2, "file_name": "\0"}]
+        content["annotations"] += [None, 3, {}, {"image_id": []}, {"image_id": 2, "bbox": [1]}, {"image_id": 101}]
+
+    whole = CocoFolder(folder, 48)
+    change(plant)
+    data = CocoFolder(folder, 48)
+    assert [image.boxes for image in data._images] == [image.boxes for image in whole._images]
+    assert {what: len(where) for what, where in data.skipped.items()} == {
+        "image without a proper id": 4,
+        "image without a proper file name": 1,
+        "image missing": 1,
+        "annotation not understood": 2,
+        "image id unknown": 2,
+        "box of an image left out": 1,
+        "category unknown": 1,
+    }
+    assert "images[20]: None, images[21]: 3, images[22]: {})" in data.report()  # the first three of four
+
+
+def test_what_was_not_left_out_can_be_looked_up(folder):
+    data = CocoFolder(folder, 48)
+    with pytest.raises(KeyError):
+        data.skipped["crowd"]
+    assert type(data.skipped) is dict and data.skipped.get("crowd", []) == [] and not data.skipped
+    data.skipped["a reason of my own"] = []
+    assert data.report().endswith("\nleft out: nothing")
+
+
+def test_every_reason_is_left_out_by_some_test_and_has_a_cure():
+    assert {what for _, what, _ in LEFT_OUT} | TESTED_BELOW == set(REASONS)
+    assert all(cure == cure.strip() and cure for cure in REASONS.values())
+
+
+TESTED_BELOW = {
+    "image id used twice",
+    "image listed twice",
+    "image of 16 bits, nearly black",
+    "box of an image left out",
+    "box given twice",
+    "part of a box outside the image",
+}
 
 
 def test_a_box_over_the_edge_is_cut_and_counted(folder, change):
     change(lambda content: box_of(-10, 20, 30, 100)(folder, content))
     data = CocoFolder(folder, 48)
-    name = data.skipped["part of a box outside the image"][0]
-    assert [0, 20, 20, 48] in named(data, name)[1].tolist()
+    name, value = data.skipped["part of a box outside the image"][0].split(": ")
+    assert [0, 20, 20, 48] in named(data, name)[1].tolist() and value == "[-10, 20, 30, 100]"
     change(lambda content: box_of(-0.4, 20, 30, 10)(folder, content))  # less than a pixel is rounding
     assert not CocoFolder(folder, 48).skipped
+
+
+# ---- keys that are not unique ----
+
+
+def listed(names, boxes=(), categories=1, **more):
+    """Annotations of images (id, name), with boxes (image id, box) or (image id, box, category)."""
+    return {
+        "images": [{"id": key, "file_name": name} for key, name in names],
+        "annotations": [
+            {"id": number, "image_id": key, "bbox": box, "category_id": (*category, 0)[0], **more}
+            for number, (key, box, *category) in enumerate(boxes)
+        ],
+        "categories": [{"id": number, "name": f"kind {number}"} for number in range(categories)],
+    }
+
+
+def write(folder, content, pictures="abcd", size=(64, 64)):
+    """A folder of small pictures a.png, b.png, ... and these annotations."""
+    for name in pictures:
+        Image.new("RGB", size, (ord(name), 0, 0)).save(folder / f"{name}.png")
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
+
+
+def boxes_by_name(data):
+    return {image.name: sorted(image.boxes) for image in data._images}
+
+
+def test_of_an_id_with_two_files_both_are_left_out_with_all_its_boxes(tmp_path):
+    names = [(1, "a.png"), (2, "b.png"), ("1", "c.png"), (3, "d.png")]
+    boxes = [(1, [5, 5, 9, 9]), (2, [6, 6, 9, 9]), (3, [7, 7, 9, 9]), (1.0, [8, 8, 9, 9])]
+    data = CocoFolder(write(tmp_path, listed(names, boxes)), 64)
+    assert boxes_by_name(data) == {"b.png": [[6, 6, 15, 15]], "d.png": [[7, 7, 16, 16]]}
+    assert data.skipped["image id used twice"] == ["a.png: id 1", "c.png: id 1"]
+    assert data.skipped["box of an image left out"] == ["annotations[0]: image_id 1", "annotations[3]: image_id 1"]
+
+
+@pytest.mark.parametrize("other", [{"id": 1, "file_name": "lost.png"}, {"id": 1, "file_name": None}, {"id": 1}])
+def test_an_id_is_used_twice_also_where_the_second_file_is_lost(tmp_path, other):
+    content = listed([(1, "a.png"), (2, "b.png"), (3, "c.png")], [(1, [5, 5, 9, 9]), (2, [6, 6, 9, 9])])
+    content["images"].append(other)
+    data = CocoFolder(write(tmp_path, content), 64)
+    assert set(boxes_by_name(data)) == {"b.png", "c.png"} and "a.png: id 1" in data.skipped["image id used twice"]
+
+
+def test_a_file_of_an_id_used_twice_is_left_out_under_its_other_id_too(tmp_path):
+    names = [(1, "a.png"), (1, "b.png"), (2, "a.png"), (3, "c.png"), (4, "d.png")]
+    data = CocoFolder(write(tmp_path, listed(names, [(2, [5, 5, 9, 9]), (3, [6, 6, 9, 9])])), 64)
+    assert set(boxes_by_name(data)) == {"c.png", "d.png"}  # a.png lacks the boxes of id 1: they would be background
+
+
+@pytest.mark.parametrize("again", ["a.png", "./a.png", "images/../a.png", "link.png"])
+def test_a_file_under_two_ids_is_one_picture_with_all_its_boxes(tmp_path, again):
+    (tmp_path / "link.png").symlink_to("a.png")
+    names = [(1, "a.png"), (2, "b.png"), (3, again)]
+    boxes = [(1, [5, 5, 9, 9]), (3, [20, 20, 9, 9]), (3, [5, 5, 9, 9]), (2, [6, 6, 9, 9])]
+    data = CocoFolder(write(tmp_path, listed(names, boxes)), 64)
+    assert boxes_by_name(data) == {"a.png": [[5, 5, 14, 14], [20, 20, 29, 29]], "b.png": [[6, 6, 15, 15]]}
+    assert data.skipped == {"image listed twice": [f"{again}: id 3"], "box given twice": ["a.png: [5, 5, 9, 9]"]}
+
+
+def test_an_image_that_is_listed_again_with_its_id_is_one_image(tmp_path):
+    names = [(1, "a.png"), (2, "b.png"), (1, "a.png")]
+    data = CocoFolder(write(tmp_path, listed(names, [(1, [5, 5, 9, 9])])), 64)
+    assert boxes_by_name(data) == {"a.png": [[5, 5, 14, 14]], "b.png": []}
+    assert data.skipped == {"image listed twice": ["a.png: id 1"]}
+
+
+def test_an_annotation_is_known_by_what_it_says_and_not_by_its_id(tmp_path):
+    boxes = [(1, [5, 5, 9, 9]), ("1", ["5", 5.0, 9, "9"]), (1, [5, 5, 9, 9], 1), (1, [5, 5, 9, 10]), (2, [5, 5, 9, 9])]
+    content = listed([(1, "a.png"), (2, "b.png")], boxes, categories=2)
+    for entry in content["annotations"]:
+        entry["id"] = 7
+    data = CocoFolder(write(tmp_path, content), 64)
+    assert sum(len(image.labels) for image in data._images) == 4
+    assert data.skipped == {"box given twice": ["a.png: [5, 5, 9, 9]"]}
+    for entry in content["annotations"]:
+        del entry["id"]
+    assert boxes_by_name(CocoFolder(write(tmp_path, content), 64)) == boxes_by_name(data)
+
+
+# ---- values of another type or unit ----
+
+
+def test_ids_numbers_and_marks_as_text_are_what_they_spell(folder, change):
+    whole = CocoFolder(folder, 48)
+
+    def as_text(content):
+        for entry in content["images"]:
+            entry.update(id=str(entry["id"]), width="48", height="48.0")
+        for entry in content["annotations"]:
+            entry.update(bbox=[str(value) for value in entry["bbox"]], iscrowd="0", image_id=float(entry["image_id"]))
+        for entry in content["categories"]:
+            entry.update(id=f" {entry['id']}.0")
+
+    change(as_text)
+    data = CocoFolder(folder, 48)
+    assert not data.skipped and [image[2:] for image in data._images] == [image[2:] for image in whole._images]
+
+
+@pytest.mark.parametrize("value", [0, 0.0, None, "", " ", "0", "0.0", math.nan, 48, 48.0, "48", "48.0", " 48 "])
+def test_a_size_that_nobody_knew_is_that_of_the_picture(folder, change, value):
+    change(lambda content: [entry.update(width=value, height=value) for entry in content["images"]])
+    assert not CocoFolder(folder, 48).skipped
+
+
+@pytest.mark.parametrize("value", [0, 0.0, None, False, "", "0", "0.0", "false", "False", "no", " NO "])
+def test_a_mark_that_says_no_is_no_crowd(folder, change, value):
+    change(lambda content: [entry.update(iscrowd=value) for entry in content["annotations"]])
+    assert not CocoFolder(folder, 48).skipped
+
+
+SHARES = [(key, [0.2 + key / 50, 0.3, 0.5, 0.25]) for key in range(4)]
+NAMES = list(enumerate(f"{name}.png" for name in "abcd"))
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        SHARES,
+        [(key, [str(value) for value in box]) for key, box in SHARES],
+        [(key, [0.5, 0.5, 0.9, 1.0]) for key in range(4)],  # corners, or center and size
+        [(0, [0, 0, 1, 1])],
+        [*SHARES * 10, (0, [5, 5, 9, 9])],
+    ],
+)
+def test_boxes_as_shares_of_the_image_are_refused(tmp_path, boxes):
+    boxes = [(key, box, number) for number, (key, box) in enumerate(boxes)]
+    write(tmp_path, listed(NAMES, boxes, categories=len(boxes)))
+    with pytest.raises(
+        ValueError, match=r"^boxes look like shares of the image: \d+ of \d+ .* such as \[.*multiply by"
+    ):
+        CocoFolder(tmp_path, 64)
+
+
+def test_some_shares_among_pixels_are_left_out(tmp_path):
+    boxes = [*SHARES, *((key, [5, 5, 9, 9]) for key in range(4))]
+    data = CocoFolder(write(tmp_path, listed(NAMES, boxes)), 64)
+    assert len(data.skipped["box within the first pixel"]) == 4 and list(data.skipped) == ["box within the first pixel"]
+    assert all(boxes == [[5, 5, 14, 14]] for boxes in boxes_by_name(data).values())
+
+
+CORNERS = [[10, 10, 50, 60], [30, 30, 64, 64], [2, 3, 9, 8], [40, 1, 60, 20]]
+
+
+def test_boxes_as_corners_are_refused(tmp_path):
+    write(tmp_path, listed(NAMES, list(enumerate(CORNERS))))
+    with pytest.raises(ValueError, match=r"^boxes look like corners .*: 3 of 4 .* \[10, 10, 50, 60\]: .* subtract"):
+        CocoFolder(tmp_path, 64)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [*CORNERS, [40, 30, 20, 40]],  # no corners: the right edge would lie left of the left one
+        [*CORNERS[:2], [2, 3, 9, 8], [3, 3, 9, 9], [4, 4, 9, 9]],  # most lie within the image as they are
+        [[10, 10, 100, 100], [20, 20, 80, 90], [5, 5, 70, 70]],  # beyond the image as corners too: of a larger image
+        [[0, 0, 64, 64], [1, 0.5, 64, 64], [0, 1, 64, 64]],  # a pixel too far, as one counts from 1
+    ],
+)
+def test_boxes_that_only_reach_beyond_the_image_are_cut(tmp_path, boxes):
+    data = CocoFolder(write(tmp_path, listed(NAMES, list(enumerate(boxes[:4])) + [(0, box) for box in boxes[4:]])), 64)
+    assert sum(len(image.boxes) for image in data._images) == len(boxes)
+
+
+def test_boxes_that_may_be_percent_are_doubted(tmp_path):
+    boxes = [(0, [5, 5, 90, 20]), (1, [20, 30, 40, 60]), (2, [70, 8, 9, 9])]
+    report = CocoFolder(write(tmp_path, listed(NAMES, boxes), size=(640, 480)), 64).report()
+    assert report.splitlines()[-1].startswith(
+        "all boxes lie within the first 100 pixels of larger images: if they are pe"
+    )
+    boxes.append((3, [200, 200, 90, 90]))
+    assert "percent" not in CocoFolder(write(tmp_path, listed(NAMES, boxes), size=(640, 480)), 64).report()
+
+
+# ---- pictures and names ----
+
+
+def test_gray_of_16_bits_is_scaled_by_its_range(tmp_path):
+    write(tmp_path, listed(NAMES, [(0, [5, 5, 9, 9])]))
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16)[None].repeat(64, 0)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    Image.fromarray(ramp // 16).save(tmp_path / "b.png")
+    data = CocoFolder(tmp_path, 64)
+    pixels, _, _ = named(data, "a.png")
+    torch.testing.assert_close(pixels, torch.linspace(0, 1, 64).double().expand(3, 64, 64), atol=2e-5, rtol=0)
+    assert data.skipped == {"image of 16 bits, nearly black": ["b.png: values up to 4095"]}
+    pixels, _, _ = named(data, "b.png")
+    assert len(pixels.unique()) == 64  # 12 bits keep their steps
+
+
+@pytest.mark.parametrize(
+    "name, stored",
+    [
+        (r"sub\e.png", "sub/e.png"),
+        (r"images\sub\e.png", "images/sub/e.png"),
+        ("Zoe\u0308.png", "Zo\u00eb.png"),
+        ("Zo\u00eb.png", "Zoe\u0308.png"),
+        ("a%20b%C3%AB.png", "a b\u00eb.png"),
+        ("a b.png", "images/a%20b.png"),
+        ("100%.png", "100%.png"),
+        ("a%20b.png", "a%20b.png"),
+        (" e.png ", "e.png"),
+        ("a\nb.png", "a\nb.png"),
+        ("e\udcff.png", "e\udcff.png"),
+    ],
+)
+def test_a_picture_is_found_by_an_odd_name(tmp_path, name, stored):
+    (tmp_path / stored).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64)).save(tmp_path / stored)
+    content = listed([*NAMES, (4, name)], [(4, [5, 5, 9, 9])])
+    data = CocoFolder(write(tmp_path, content), 64)
+    assert boxes_by_name(data)[name] == [[5, 5, 14, 14]] and not data.skipped
+    assert len(data.batch(range(data.train)).images) == 4
+
+
+def test_images_may_lie_behind_a_link_and_be_named_by_a_path_within(tmp_path):
+    (tmp_path / "store").mkdir()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "images").symlink_to(tmp_path / "store")
+    content = listed([(0, "a.png"), (1, str(folder / "b.png")), (2, "images/c.png")], [(0, [5, 5, 9, 9])])
+    for name in "ac":
+        Image.new("RGB", (64, 64)).save(tmp_path / "store" / f"{name}.png")
+    assert not CocoFolder(write(folder, content, "b"), 64).skipped
+
+
+@pytest.mark.parametrize("name", ["b\ncd.png", "b" * 120 + ".png"])
+def test_a_name_that_would_not_print_is_shown_in_short(tmp_path, name):
+    report = CocoFolder(write(tmp_path, listed([*NAMES, (9, name)], [(0, [5, 5, 9, 9])])), 64).report()
+    assert len(report.splitlines()) == 3 and max(map(len, report.splitlines())) < 120
+
+
+# ---- what is refused ----
 
 
 @pytest.mark.parametrize(
@@ -270,26 +650,49 @@ def test_a_box_over_the_edge_is_cut_and_counted(folder, change):
     [
         ("{", r"annotations.json is no JSON, write it anew: .* line 1"),
         ("\xff", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
         ("[]", "needs a list 'images'"),
-        ('{"images": []}', "needs a list 'images' with an entry or more"),
-        ('{"images": [3]}', "entry 0 of 'images' needs a proper 'id', got None"),
-        ('{"images": [{"id": [1], "file_name": "a"}]}', r"needs a proper 'id', got \[1\]"),
-        ('{"images": [{"id": 1}]}', "entry 0 of 'images' needs a proper 'file_name', got None"),
+        ('{"images": []}', r"needs a list 'images' with an entry or more, got \[\]"),
+        ('{"images": {"1": "a.png"}}', "needs a list 'images' .* got {'1': 'a.png'}"),
+        ('{"images": [3]}', "needs a list 'annotations' with an entry or more, got None"),
+        ('{"images": [3], "annotations": null}', "needs a list 'annotations' with an entry or more, got None"),
+        ('{"images": [3], "annotations": [3], "categories": "cat"}', "needs a list 'categories' .* got 'cat'"),
+        (
+            '{"images": [3], "annotations": [3], "categories": [3]}',
+            "entry 0 of 'categories' needs a proper 'id', got N",
+        ),
+        (
+            '{"images": [3], "annotations": [3], "categories": [{"id": [1], "name": "a"}]}',
+            r"entry 0 of 'categories' needs a proper 'id', got \[1\]",
+        ),
+        (
+            '{"images": [3], "annotations": [3], "categories": [{"id": 1}]}',
+            "entry 0 of 'categories' needs a proper 'name', got None",
+        ),
+        ('{"images": [3], "images": [4]}', r"holds 'images' twice, \[3\] and \[4\], in one object: write one"),
+        ('{"images": [{"id": 1, "id": 2}]}', "holds 'id' twice, 1 and 2, in one object"),
+        (
+            '{"images": [3, {"id": 1, "id": 1}], "annotations": [3], "categories": [{"id": 1, "name": "a"}]}',
+            r"two images and a box.*; left out: image without a proper id 1 \(first: images\[0\]: 3\): give .*; im",
+        ),
     ],
 )
 def test_annotations_that_cannot_be_understood_are_refused(tmp_path, content, message):
+    content = content.replace('"id": 1, "id": 1', '"id": 1, "id": 1, "file_name": "a.png"')
     (tmp_path / "annotations.json").write_text(content, "latin-1")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         CocoFolder(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "edit, message",
     [
         (lambda content: content["annotations"].clear(), "needs a list 'annotations' with an entry or more"),
-        (lambda content: content["annotations"][3].pop("bbox"), "entry 3 of 'annotations' needs a proper 'bbox'"),
         (lambda content: content.pop("categories"), "needs a list 'categories'"),
         (lambda content: content["categories"][1].update(id=7), "differ in their id, but 7 is used twice"),
+        (lambda content: content["categories"][1].update(id="7"), "differ in their id, but '7' is used twice"),
+        (lambda content: content["categories"][1].update(id=True), "entry 1 of 'categories' .* proper 'id', got True"),
         (lambda content: content["categories"][1].update(name="disc"), "in their name, but 'disc' is used twice"),
         (
             lambda content: content.update(annotations=content["annotations"][:1], images=content["images"][:1]),
@@ -297,7 +700,11 @@ def test_annotations_that_cannot_be_understood_are_refused(tmp_path, content, me
         ),
         (
             lambda content: [entry.update(category_id=0) for entry in content["annotations"]],
-            r"a box that can be used; left out: category unknown \d+ \(first: \d+\.",
+            r"a box that can be used; left out: category unknown \d+ \(first: \d+\....: 0, .*\): list the category",
+        ),
+        (
+            lambda content: [entry.pop("bbox") for entry in content["annotations"]],
+            r"a box that can be used; left out: box not four finite numbers \d+ \(first: \d+\....: None, ",
         ),
     ],
 )
@@ -308,8 +715,11 @@ def test_a_folder_without_anything_to_learn_from_is_refused(folder, change, edit
 
 
 def test_a_folder_that_is_none_is_named(tmp_path):
-    with pytest.raises(ValueError, match="nowhere has no annotations.json: name the folder"):
-        CocoFolder(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "odd" / "annotations.json").mkdir(parents=True)
+    for name in ("nowhere", "file", "odd"):
+        with pytest.raises(ValueError, match=f"{name} has no annotations.json: name the folder"):
+            CocoFolder(tmp_path / name)
 
 
 @pytest.mark.parametrize("size", [0, 8, 100, 250, 96.0])
@@ -366,29 +776,6 @@ def test_a_checkpoint_belongs_to_its_annotations_and_not_to_its_place(folder, ch
     (moved / "0.png").unlink()
     with pytest.raises(ValueError, match="belongs to a run with another settings"):
         train(settings=settings_for(CocoFolder(moved, 48)), device="cpu", checkpoint=checkpoint)
-
-
-def test_the_command_trains_on_a_folder_and_judges(folder, change, capsys):
-    change(lambda content: content["annotations"][0].update(iscrowd=1))
-    main(["--data", str(folder), "--size", "48", "--steps", "3", "--batch", "2", "--device", "cpu"])
-    out = capsys.readouterr().out
-    assert "16 images to train on and 4 held out" in out and "left out: crowd 1 (first: " in out
-    assert "on 4 images not seen: AP " in out and "triangle" in out
-
-
-def test_of_several_processes_only_the_first_speaks(folder, capsys, monkeypatch):
-    monkeypatch.setattr(distributed, "world", lambda: 2)
-    monkeypatch.setattr(distributed, "rank", lambda: 1)
-    monkeypatch.setattr(distributed.dist, "all_reduce", lambda value: value.mul_(2))
-    main(["--data", str(folder), "--size", "48", "--steps", "1", "--batch", "2", "--device", "cpu"])
-    assert capsys.readouterr() == ("", "")
-
-
-def test_the_command_names_a_folder_that_is_none(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="^1$"):
-        main(["--data", str(tmp_path / "nowhere")])
-    said = capsys.readouterr().err
-    assert re.fullmatch(r"focalbook: data folder .*nowhere has no annotations.json[^\n]*\n", said)
 
 
 # ---- scenes and a folder are one kind of thing ----

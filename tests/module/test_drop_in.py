@@ -176,6 +176,23 @@ def on_a_gpu():
     same(found, list(value_and_slope(summed)))
 
 
+def in_torchvisions_retinanet():
+    """The recipe of chapter 20, as it stands and scripted."""
+    try:
+        from torchvision.models.detection import retinanet, retinanet_resnet50_fpn
+    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch has no operators
+        pytest.skip(f"needs a torchvision that imports: {error}")
+    with pytest.MonkeyPatch.context() as patched, others_warnings_aside():
+        patched.setattr(retinanet, "sigmoid_focal_loss", sigmoid_focal_loss)
+        model = retinanet_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
+        images, objects = [torch.rand(3, 64, 64)], torch.tensor([[5.0, 5, 30, 30]])
+        targets = [{"boxes": objects, "labels": torch.tensor([1])}]
+        want = model(images, targets)
+        found, _ = torch.jit.script(model)(images, targets)
+        for name, loss in want.items():
+            same(found[name], loss, 1e-5)
+
+
 WORKS = {
     "eager, on a CPU": ("yes", lambda: value_and_slope(summed)),
     "on a GPU": ("yes; a label outside its range gives NaN", on_a_gpu),
@@ -184,6 +201,7 @@ WORKS = {
     "`torch.autocast`": ("yes: float32 comes back, as from torchvision's", under_autocast),
     "`torch.compile`": ("yes, in one graph", compiled),
     "`torch.jit.script`": ("yes, by autograd: exact, and slower", scripted),
+    "torchvision's RetinaNet, scripted or not": ("yes", in_torchvisions_retinanet),
     "`torch.export`": ("yes, strict or not, with dynamic shapes", exported),
     "ONNX (`dynamo=True`)": ("yes", to_onnx),
     "`make_fx`, fake tensors": ("yes", traced),

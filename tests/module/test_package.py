@@ -72,6 +72,11 @@ def test_the_packages_docstring_lists_every_module():
     assert sorted(MODULES) == sorted({path.stem for path in FOLDER.glob("*.py")} - {"__init__"} | {"checks"})
 
 
+def test_the_page_of_the_module_has_every_module_in_that_order():
+    sections = re.findall(r"^## (\w+)", (FOLDER.parent / "book" / "api.md").read_text("utf-8"), re.MULTILINE)
+    assert sections == [name for name in MODULES if name != "__main__"]
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
 def test_a_module_imports_only_modules_that_are_listed_above_it(path):
     order = ["__init__", *MODULES]

@@ -1,0 +1,184 @@
+"""The command: what it says, and that it refuses in one line."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from focalbook import __main__ as command
+from focalbook import distributed
+from focalbook.__main__ import main
+
+SMALL = ["--size", "32", "--steps", "1", "--batch", "2", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten pictures of noise with a box each, and two kinds of things."""
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    return write(tmp_path, {number: number % 2 for number in range(10)})
+
+
+def write(folder, kinds, names=("disc", "square")):
+    """A box in each of these images, a dict from its number to the place of its kind."""
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(10)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": kind, "bbox": [8, 8, 16, 16]}
+            for number, kind in kinds.items()
+        ],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
+    }
+    (folder / "annotations.json").write_text(json.dumps(content), "utf-8")
+    return folder
+
+
+def refused(arguments, capsys):
+    """What the command says on the error output, which must be one line."""
+    with pytest.raises(SystemExit, match="^1$"):
+        main(arguments)
+    said = capsys.readouterr().err
+    assert re.fullmatch("focalbook: [^\n]+\n", said)
+    return said[len("focalbook: ") : -1]
+
+
+# ---- what it says ----
+
+
+def test_the_command_trains_on_a_folder_and_judges(folder, capsys):
+    content = json.loads((folder / "annotations.json").read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    (folder / "annotations.json").write_text(json.dumps(content))
+    main(["--data", str(folder), *SMALL])
+    out = capsys.readouterr().out
+    assert "8 images to train on and 2 held out" in out and "left out: crowd 1 (first: 0.png: 1)\n" in out
+    assert "on 2 images not seen: " in out and "disc" in out and "square" in out
+
+
+def test_of_several_processes_only_the_first_speaks(folder, capsys, monkeypatch):
+    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed.dist, "all_reduce", lambda value: value.mul_(2))
+    main(["--data", str(folder), *SMALL])
+    assert capsys.readouterr() == ("", "")
+
+
+def held_out(folder):
+    data = command.CocoFolder(folder, 32)
+    return [int(data._at(index, 1).name.split(".")[0]) for index in range(data.held_out)]
+
+
+def test_a_class_without_an_object_to_judge_by_has_no_ap(folder, capsys):
+    held = held_out(folder)
+    main(["--data", str(write(folder, {number: int(number not in held) for number in range(10)})), *SMALL])
+    out = capsys.readouterr().out
+    assert re.search(r"on 2 images not seen: AP \d\.\d{3}, AP50 \d\.\d{3}, AP75 \d\.\d{3}\n  AP \d\.\d{3}  disc\n", out)
+    assert "\n  no AP, as these images hold none  square\n" in out and "nan" not in out.lower()
+
+
+def test_without_any_object_to_judge_by_there_is_no_ap(folder, capsys):
+    held = held_out(folder)
+    main(["--data", str(write(folder, {number: 0 for number in range(10) if number not in held})), *SMALL])
+    out = capsys.readouterr().out
+    assert "on 2 images not seen: no AP, as they hold no object: there is nothing to judge by" in out
+    assert out.count("\n  no AP, as these images hold none  ") == 2 and "nan" not in out.lower()
+
+
+def test_names_beyond_the_terminals_letters_are_spelled_out(folder):
+    write(folder, {number: number % 2 for number in range(10)}, ("Stra\u00dfe", "\u72ac"))
+    done = subprocess.run(
+        [sys.executable, "-m", "focalbook", "--data", str(folder), *SMALL],
+        capture_output=True,
+        text=True,
+        env={"PYTHONIOENCODING": "ascii", "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert r"Stra\xdfe" in done.stdout and r"\u72ac" in done.stdout
+
+
+# ---- what it refuses ----
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+@pytest.mark.parametrize("option, cure", [("data", "to train on rendered scenes"), ("checkpoint", "to keep none")])
+def test_an_empty_place_is_no_place(option, cure, value, capsys, monkeypatch):
+    monkeypatch.setattr(command, "train", None)
+    said = refused([f"--{option}", value, "--steps", "1"], capsys)
+    assert said == f"{option} must name a place, got {value!r}: leave --{option} out {cure}"
+
+
+def test_a_folder_that_is_none_is_named(folder, capsys):
+    for name in ("nowhere", "0.png", "annotations.json", "n" * 300):
+        said = refused(["--data", str(folder / name)], capsys)
+        assert name in said and ("has no annotations.json: name the folder that holds it" in said or len(name) == 300)
+
+
+@pytest.mark.parametrize("name", ["images", "0.png/run.pt"])
+def test_a_checkpoint_that_cannot_be_one_is_named(folder, name, capsys):
+    (folder / "images").mkdir()
+    said = refused(["--data", str(folder), *SMALL, "--checkpoint", str(folder / name)], capsys)
+    assert str(folder / name.split("/")[0]) in said
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total capacity of 8 GiB"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    OSError(12, "Cannot allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY)
+def test_a_lack_of_memory_is_one_line_with_its_cure(folder, error, capsys, monkeypatch):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(command, "train", fail)
+    assert refused(["--batch", "64"], capsys) == "out of memory: lower --batch (it is 64)"
+    said = refused(["--data", str(folder), "--size", "32"], capsys)
+    assert said == "out of memory: lower --batch (it is 8) or --size (it is 32)"
+
+
+def test_a_square_that_no_memory_holds_is_one_line(folder, capsys):
+    said = refused(["--data", str(folder), "--size", str(2**22), "--device", "cpu"], capsys)
+    assert said == f"out of memory: lower --batch (it is 8) or --size (it is {2**22})"
+
+
+def test_an_error_that_nobody_expects_keeps_its_traceback(monkeypatch):
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(command, "train", fail)
+    for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), TypeError("int"), ZeroDivisionError()):
+        with pytest.raises(type(error)):
+            main([])
+
+
+def test_a_package_that_is_not_installed_is_named(folder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    said = refused(["--data", str(folder), *SMALL], capsys)
+    assert "PIL" in said and said.endswith(": install pillow, pycocotools and tqdm beside focalbook")
+
+
+def test_an_error_of_several_lines_is_said_in_one(capsys, monkeypatch):
+    def fail(*args):
+        raise ValueError("one\ntwo")
+
+    monkeypatch.setattr(command, "train", fail)
+    assert refused([], capsys) == "one two"
+
+
+def test_a_loss_that_is_no_number_is_one_line(folder, capsys):
+    said = refused(["--data", str(folder), *SMALL[:2], "--steps", "9", "--lr", "1e30", "--device", "cpu"], capsys)
+    assert "lower lr" in said and not math.isnan(len(said))
