@@ -34,7 +34,7 @@ STRIPPED = "nbgrader's metadata missing, recognized by the text"
 FOREIGN = "of another assignment, not counted"
 LOST = "no such cell, so its check may find no answer"
 UNKNOWN = "no cell of what was handed out: is it another notebook under its name?"
-UNSOUND = "the file breaks the format of notebooks, see the ERROR above; what its cells say counts all the same"
+UNSOUND = "the file breaks the format of notebooks, see the ERROR above; its cells count all the same"
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,16 @@ class Submission:
                 cell.name = name
             elif name:
                 self._tell(FOREIGN, str(name))
-        bare = [cell for cell in self.cells if not cell.marks.get("grade_id")]
         for name, each in self.handed_out.items():
-            if not self._at(name):
-                for cell in filter(each.is_in, bare):
+            bare = [cell for cell in self.cells if not cell.name and not cell.marks.get("grade_id")]
+            alike = [cell for cell in bare if each.is_in(cell)]
+            if alike and not self._at(name):
+                self._tell(STRIPPED, name)
+                for cell in alike:
                     cell.name = name
-                if self._at(name):
-                    self._tell(STRIPPED, name)
 
     def _choose(self, name: str) -> None:
-        """Of cells with one name, the first keeps it, of checks the first after the answer. Where a given one was
-        edited, the original gets it."""
+        """Of cells with one name, the first keeps it. Where a given one was edited, the original gets it."""
         each, copies = self.handed_out[name], [self.cells[place] for place in self._at(name)]
         if len(copies) > 1:
             self._tell(COPIED, name)
@@ -152,7 +151,6 @@ class Submission:
             self._tell(EDITED, name)
             chosen = [Cell(each.kind, each.source)]
             self.cells.insert(self.cells.index(copies[0]) + 1, chosen[0])
-        chosen.sort(key=lambda cell: self.cells.index(cell) < self._answer(name))  # the first remains the first
         for cell in copies:
             cell.name = None
         for cell in chosen[:1]:

@@ -47,12 +47,12 @@ MENDS = {"explorers' pictures wait": (STILL, r'\1 loading="lazy"'), "no script o
 def keep(characters, source):
     """A font with these characters only, as WOFF2."""
     options = subset.Options(flavor="woff2", layout_features=["ssty"], hinting=False, name_IDs=["*"])  # its license too
-    font = subset.load_font(str(source), options)
-    chosen = subset.Subsetter(options)
-    chosen.populate(unicodes=characters)
-    chosen.subset(font)
     content = io.BytesIO()
-    subset.save_font(font, content, options)
+    with subset.load_font(str(source), options) as font:
+        chosen = subset.Subsetter(options)
+        chosen.populate(unicodes=characters)
+        chosen.subset(font)
+        subset.save_font(font, content, options)
     return content.getvalue()
 
 

@@ -1,9 +1,11 @@
 """The exercises as a course: every page is whole, the student's edition fails only in its friendly way, and nbgrader
 grades what comes back, whatever it does."""
 
+import collections
 import copy
 import csv
 import importlib
+import json
 import os
 import re
 import shutil
@@ -13,12 +15,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nbclient import NotebookClient
 
 from focalbook.checks import BEGIN, END
 from focalbook.checks.check import Check
 from tasks import ROOT
+from tools import submissions
 from tools.contents import EXERCISES
+from tools.submissions import Cell, Submission
 
 SOURCES = {Path(page).parent.name: ROOT / f"{page}.ipynb" for page in EXERCISES}
 GRADED = "04-focal-loss"
@@ -135,50 +141,279 @@ def answer(source):
     return change
 
 
+def leave(notebook):
+    """Hand in what was handed out."""
+
+
 def edit_the_checks(notebook):
     for cell in of(notebook, "check"):
         cell.source = "print('Right.')"
 
 
-def remove_a_check(notebook):
+def remove_checks(notebook):
+    """That of a right answer, and that of a wrong one."""
+    answer("my_focal_loss = abs")(notebook)
+    for cell in of(notebook, "check")[:2]:
+        notebook.cells.remove(cell)
+
+
+def remove_an_answer(notebook):
     fill(notebook)
-    notebook.cells.remove(of(notebook, "check")[1])
+    notebook.cells.remove(of(notebook, "solution")[1])
 
 
-def leave(notebook):
-    """Hand in what was handed out."""
+def copy_and_split(notebook):
+    """As JupyterLab does it: the new cell has the marks of the old one."""
+    fill(notebook)
+    first, second, third, _ = of(notebook, "solution")
+    check = of(notebook, "check")[0]
+    for old, above, below in (
+        (first, "tenth = 0.1", "answer = 1 / (0.75 * tenth**2)"),
+        (second, "import math", second.source),
+        (third, third.source, third.source),
+        (check, check.source, check.source),
+    ):
+        new = copy.deepcopy(old)
+        old.source, new.source, new.id = above, below, f"{old.id}-copied"
+        notebook.cells.insert(notebook.cells.index(old) + 1, new)
 
 
-SUBMITTED = {
-    "complete": (fill, 1.0),
-    "untouched": (leave, 0.0),
-    "hangs in a function": (answer("def my_focal_loss(p, y, alpha, gamma):\n    while True:\n        pass"), "but one"),
-    "hangs at once": (answer("while True:\n    pass"), "but one"),
-    "wrong": (answer("def my_focal_loss(p, y, alpha, gamma):\n    return p"), "but one"),
-    "raises": (answer("1 / 0"), "but one"),
-    "no Python": (answer("def my_focal_loss(p, y:"), "but one"),
-    "crashes": (answer("import os\n\nos._exit(1)"), 0.0),
-    "edits the checks": (edit_the_checks, 0.0),
-    "removes a check": (remove_a_check, "but one"),
+def strip(notebook):
+    """What services and filters do that drop the metadata of cells."""
+    for cell in notebook.cells:
+        cell.metadata = {}
+        cell.id = f"new-{cell.id}"
+
+
+def fill_and_strip(notebook):
+    fill(notebook)
+    strip(notebook)
+
+
+def edit_the_checks_and_strip(notebook):
+    edit_the_checks(notebook)
+    strip(notebook)
+
+
+def turn_into_text(notebook):
+    fill(notebook)
+    for cell, kind in zip(notebook.cells[3:7], ("raw", "markdown", "raw", "markdown")):
+        cell.cell_type = kind
+        for key in ("outputs", "execution_count"):
+            cell.pop(key, None)
+
+
+def reverse(notebook):
+    fill(notebook)
+    notebook.cells.reverse()
+
+
+def skip_the_checks(notebook):
+    for cell in of(notebook, "check"):
+        cell.metadata.tags = ["skip-execution"]
+
+
+def save_elsewhere(notebook):
+    """Another editor: another kernel, metadata of its own, and a format that is neither the old nor the new one."""
+    fill(notebook)
+    notebook.metadata = {"kernelspec": {"name": "ir"}, "language_info": {"name": "R"}, "colab": {"provenance": []}}
+    notebook.nbformat_minor = 4
+    for cell in notebook.cells:
+        cell.metadata.id = cell.id = "same"
+
+
+def warn_and_import_more(notebook):
+    fill(notebook)
+    of(notebook, "given")[0].source += "\nimport sys"
+    cell = of(notebook, "solution")[1]
+    begin, rest = cell.source.split("\n", 1)
+    cell.source = f"{begin}\n    print('started', file=sys.stderr)\n{rest}"
+
+
+def bring_another_chapter(notebook):
+    notebook.cells = read(SOURCES["05-gradient"]).cells
+
+
+def bring_no_notebook(notebook):
+    return "Dear teacher, I could not open the file."
+
+
+def bring_an_empty_file(notebook):
+    return ""
+
+
+NAMED = "There was an error processing assignment"
+SUBMITTED = {  # what is changed, the points, and what the log says, apart from the name
+    "complete": (fill, 1.0, []),
+    "untouched": (leave, 0.0, []),
+    "hangs in a function": (
+        answer("def my_focal_loss(p, y, alpha, gamma):\n    while True:\n        pass"),
+        "but one",
+        [],
+    ),
+    "hangs at once": (answer("while True:\n    pass"), "but one", []),
+    "wrong": (answer("def my_focal_loss(p, y, alpha, gamma):\n    return p"), "but one", []),
+    "raises": (answer("1 / 0"), "but one", []),
+    "no Python": (answer("def my_focal_loss(p, y:"), "but one", []),
+    "crashes": (answer("import os\n\nos._exit(1)"), 0.0, [NAMED]),
+    "edits the checks": (edit_the_checks, 0.0, [submissions.EDITED]),
+    "removes checks": (remove_checks, "but one", [submissions.MISSING]),
+    "removes an answer": (remove_an_answer, "but one", [submissions.LOST]),
+    "copies and splits": (copy_and_split, 1.0, [submissions.COPIED]),
+    "has no metadata": (fill_and_strip, 1.0, [submissions.STRIPPED]),
+    "edits without metadata": (edit_the_checks_and_strip, 0.0, [submissions.STRIPPED, submissions.MISSING]),
+    "turns code into text": (turn_into_text, 1.0, [submissions.TURNED]),
+    "from the end": (reverse, 1.0, [submissions.MOVED]),
+    "skips the checks": (skip_the_checks, 0.0, []),
+    "saves elsewhere": (save_elsewhere, 1.0, [submissions.UNSOUND]),
+    "warns and imports more": (warn_and_import_more, 1.0, [submissions.EDITED]),
+    "another chapter": (bring_another_chapter, 0.0, [submissions.FOREIGN, submissions.UNKNOWN, NAMED]),
+    "no notebook": (bring_no_notebook, 0.0, [NAMED]),
+    "an empty file": (bring_an_empty_file, 0.0, [NAMED]),
+    "another name": (fill, 0.0, [NAMED]),
 }
 
 
-def test_submissions_are_graded_end_to_end_those_that_hang_crash_or_were_edited_too(course):
+def test_submissions_are_graded_end_to_end_and_what_is_wrong_with_one_is_said_of_it_and_touches_no_other(course):
     handed_out = read(released(course, GRADED))
     points = [cell.metadata.nbgrader.points for cell in of(handed_out, "check")]
-    for who, (change, _) in SUBMITTED.items():
+    for who, (change, *_) in SUBMITTED.items():
         notebook = copy.deepcopy(handed_out)
-        change(notebook)
+        text = change(notebook)
         folder = course / "course" / "submitted" / who / GRADED
         folder.mkdir(parents=True)
-        nbformat.write(notebook, folder / released(course, GRADED).name)
+        name = "exercises-04 (1).ipynb" if who == "another name" else released(course, GRADED).name
+        (folder / name).write_text(json.dumps(notebook) if text is None else text, "utf-8")
     graded = run(course, "-m", "nbgrader", "autograde", GRADED, "--ExecutePreprocessor.timeout=40")
-    assert graded.returncode != 0 and f"error processing assignment '{GRADED}' for student 'crashes'" in graded.stderr
+    assert graded.returncode != 0
+    said = {who: re.findall(rf"(?:WARNING|ERROR)\] {who}: (.+)", graded.stderr) for who in SUBMITTED}
+    for who in re.findall(rf"{NAMED} '{GRADED}' for student '(.+)'", graded.stderr):
+        said[who].append(NAMED)
+    for who, (*_, wanted) in SUBMITTED.items():
+        assert len(said[who]) == len(wanted), (who, said[who])
+        assert all(line.startswith(what) for line, what in zip(said[who], wanted)), (who, said[who])
     exported = run(course, "-m", "nbgrader", "export", "--to", "grades.csv")
     assert exported.returncode == 0, exported.stderr
     with open(course / "grades.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["assignment"] == GRADED]
     scores = {row["student_id"]: float(row["score"]) for row in rows}
     but_one = sum(points) - points[1]
-    wanted = {who: but_one if part == "but one" else part * sum(points) for who, (_, part) in SUBMITTED.items()}
+    wanted = {who: but_one if part == "but one" else part * sum(points) for who, (_, part, _) in SUBMITTED.items()}
     assert scores == wanted
+
+
+def mended(course, notebook):
+    database = f"sqlite:///{course / 'course' / 'gradebook.db'}"
+    handed_out = submissions.released(database, GRADED, released(course, GRADED).stem)
+    return Submission([Cell.of(cell) for cell in notebook.cells], handed_out)
+
+
+def hand_out(course):
+    notebook = read(released(course, GRADED))
+    fill(notebook)
+    return notebook
+
+
+def texts(cells):
+    return collections.Counter(cell.source for cell in cells)
+
+
+def test_a_check_that_was_removed_comes_back_after_its_answer_and_what_was_tried_beside_it(course):
+    notebook = hand_out(course)
+    copy_and_split(notebook)
+    for check in of(notebook, "check"):
+        notebook.cells.remove(check)
+    cells = mended(course, notebook).cells
+    place = next(n for n, cell in enumerate(cells) if cell.name == "chapter04-shrinks-check")
+    assert [cell.source for cell in cells[place - 2 : place]] == ["tenth = 0.1", "answer = 1 / (0.75 * tenth**2)"]
+    assert cells[place + 1].source.startswith("## The loss itself")
+
+
+def test_what_was_written_into_a_check_is_run_before_the_original(course):
+    notebook = hand_out(course)
+    solution, check = of(notebook, "solution")[1], of(notebook, "check")[1]
+    check.source, original = f"{solution.source}\n\n{check.source}", check.source
+    notebook.cells.remove(solution)
+    submission = mended(course, notebook)
+    place = next(n for n, cell in enumerate(submission.cells) if cell.source == check.source)
+    assert not submission.cells[place].marks and submission.cells[place + 1].source == original
+    assert submission.told == {
+        submissions.LOST: ["chapter04-focal-loss"],
+        submissions.EDITED: ["chapter04-focal-loss-check"],
+    }
+
+
+def test_of_two_attempts_each_with_its_check_the_first_counts_and_it_is_said(course):
+    notebook = hand_out(course)
+    place = notebook.cells.index(of(notebook, "solution")[1])
+    notebook.cells[place + 2 : place + 2] = copy.deepcopy(notebook.cells[place : place + 2])
+    submission = mended(course, notebook)
+    assert [bool(cell.name) for cell in submission.cells[place : place + 4]] == [True, True, False, False]
+    assert submission.told == {submissions.COPIED: ["chapter04-focal-loss", "chapter04-focal-loss-check"]}
+
+
+@pytest.mark.parametrize("key, value", [("points", 100), ("grade", False), ("solution", True), ("schema_version", 1)])
+def test_marks_that_were_altered_are_put_right(key, value, course):
+    notebook = hand_out(course)
+    check = of(notebook, "check")[0]
+    before, check.metadata.nbgrader[key] = copy.deepcopy(check.metadata.nbgrader), value
+    submission = mended(course, notebook)
+    assert submission.told == {submissions.ALTERED: ["chapter04-shrinks-check"]}
+    (cell,) = (cell for cell in submission.cells if cell.name == "chapter04-shrinks-check")
+    assert cell.marks == before
+
+
+def test_an_untouched_notebook_is_known_and_nothing_is_said_of_it(course):
+    notebook = read(released(course, GRADED))
+    submission = mended(course, notebook)
+    assert submission.known and not submission.told
+    assert [cell.source for cell in submission.cells] == [cell.source for cell in notebook.cells]
+    assert [cell.marks for cell in submission.cells] == [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+
+
+def change(notebook, what, place, other):
+    cell = notebook.cells[place % len(notebook.cells)]
+    if what == "copy":
+        notebook.cells.insert(other % len(notebook.cells), copy.deepcopy(cell))
+    elif what == "move":
+        notebook.cells.remove(cell)
+        notebook.cells.insert(other % (len(notebook.cells) + 1), cell)
+    elif what == "remove" and len(notebook.cells) > 1:
+        notebook.cells.remove(cell)
+    elif what == "edit":
+        cell.source = f"{cell.source}\nanswer = {other}"
+    elif what == "strip":
+        cell.metadata = {}
+    elif what == "turn":
+        cell.cell_type = ("code", "markdown", "raw")[other % 3]
+    elif what == "confuse":
+        cell.metadata = copy.deepcopy(notebook.cells[other % len(notebook.cells)].metadata)
+
+
+WHAT = st.sampled_from(["copy", "move", "remove", "edit", "strip", "turn", "confuse"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.lists(st.tuples(WHAT, st.integers(0, 60), st.integers(0, 60)), max_size=12))
+def test_whatever_was_done_to_the_cells_each_check_is_the_original_once_and_no_text_of_the_student_is_lost(
+    changes, course
+):
+    notebook = hand_out(course)
+    for each in changes:
+        change(notebook, *each)
+    submission = mended(course, notebook)
+    if not submission.known:
+        return
+    assert not texts(notebook.cells) - texts(submission.cells)
+    named = [cell for cell in submission.cells if cell.name]
+    place = {cell.name: n for n, cell in enumerate(named)}
+    assert len(place) == len(named)
+    for name, each in submission.handed_out.items():
+        if each.given:
+            cell = named[place[name]]
+            assert (cell.kind, cell.source.strip()) == (each.kind, each.source)
+        if each.marks["grade"]:
+            assert place[name] > place.get(name.removesuffix("-check"), -1)
+    assert place["chapter04-imports"] == 0
+    for cell in submission.cells:
+        assert cell.marks == (submission.handed_out[cell.name].marks if cell.name else {})

@@ -6,63 +6,20 @@ is light and still, scrolls in one direction only, and axe-core finds nothing to
 
 import functools
 import gzip
-import http.server
 import re
-import threading
 
 import numpy as np
 import pytest
+from axe import violations
 from contrast import color, contrast
-from listening import listen
+from visiting import NARROW, WIDE
 
 from tools.contents import CHAPTERS, EXERCISES, ROOT, TOC
 
 SOURCES = [f"_modules/focalbook/{path.stem}" for path in (ROOT / "focalbook").glob("[!_]*.py")]
-PAGES = [TOC["root"], *CHAPTERS, *EXERCISES, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]
-WIDE, NARROW = dict(width=1280, height=900), dict(width=390, height=844)
+READ = [TOC["root"], *CHAPTERS]
+PAGES = [*READ, *EXERCISES, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]
 HEAVIEST, LARGEST, MOST_SHIFT = 600_000, 20_000_000, 0.05  # bytes compressed, bytes, layout shift
-SHIFT = """window.shift = 0;
-new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) shift += entry.value;
-}).observe({ type: "layout-shift", buffered: true });"""
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    """Where the site is served, with compression left to ``weight``."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens an address in a new context and returns the page. What it asked for is in ``page.asked``; what the console
-    complained of fails the test."""
-    contexts, complaints = [], []
-
-    def open_page(url, **options):
-        contexts.append(browser.new_context(**{"viewport": WIDE, **options}))
-        page = contexts[-1].new_page()
-        page.asked = []
-        page.on("request", lambda request: page.asked.append(request.url))
-        if options.get("java_script_enabled", True):  # without scripts the console says that there are none
-            listen(page, complaints)
-            page.add_init_script(SHIFT)
-        page.goto(url)
-        page.wait_for_load_state("networkidle")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == [], complaints
 
 
 @functools.cache
@@ -87,29 +44,24 @@ def themed(shown, scheme):
 @pytest.mark.parametrize("screen", (NARROW, WIDE), ids=("narrow", "wide"))
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_whole_light_still_and_open_to_everyone(page, screen, visit, address, site):
-    from axe_playwright_python.sync_playwright import Axe
-
-    shown = visit(f"{address}{page}.html", viewport=screen, color_scheme="light")
-    assert [url for url in shown.asked if not url.startswith((address, "data:"))] == []
-    assert shown.evaluate("shift") < MOST_SHIFT
-    weights = weight(shown.asked, address, site)
-    assert sum(weights.values()) < HEAVIEST, weights
-    assert shown.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+    shown = visit(f"{address}{page}.html", viewport=screen)
     shown.add_style_tag(content="* { transition: none !important }")  # colors are looked at when they have settled
     for scheme in ("light", "dark"):
         if page != "404":  # which has no theme but the system's
             themed(shown, scheme)
         with_contrast = (screen, scheme) in ((NARROW, "light"), (WIDE, "dark"))  # slow, and alike at both widths
-        options = dict(preload=False, resultTypes=["violations"], rules={"color-contrast": dict(enabled=with_contrast)})
-        found = Axe().run(shown, options=options).response["violations"]
-        complaints = [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]]
-        assert complaints == [], (scheme, complaints)
+        assert violations(shown, rules={"color-contrast": dict(enabled=with_contrast)}) == [], scheme
+    visit.late(shown)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+    assert shown.evaluate("shift") < MOST_SHIFT
+    assert [url for url in shown.asked if not url.startswith((address, "data:"))] == []
+    weights = weight(shown.asked, address, site)
+    assert sum(weights.values()) < HEAVIEST, weights
 
 
-@pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS])
+@pytest.mark.parametrize("page", READ)
 def test_a_page_opened_as_a_file_is_whole_and_printed_in_black(page, visit, site):
     shown = visit((site / f"{page}.html").as_uri(), color_scheme="dark")
-    assert [url for url in shown.asked if not url.startswith((site.as_uri(), "data:"))] == []
     assert shown.evaluate("document.documentElement.dataset.theme") == "dark"
     formulas = shown.locator("article math")
     widths = formulas.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
@@ -127,6 +79,8 @@ def test_a_page_opened_as_a_file_is_whole_and_printed_in_black(page, visit, site
         assert contrast(rgb, color("#ffffff")) >= 4.5, ink
     filters = shown.locator("article img").evaluate_all("all => all.map((one) => getComputedStyle(one).filter)")
     assert set(filters) <= {"none"}
+    visit.late(shown)
+    assert [url for url in shown.asked if not url.startswith((site.as_uri(), "data:"))] == []
 
 
 def test_the_cheat_sheet_is_printed_on_one_sheet(visit, site):
@@ -137,7 +91,7 @@ def test_the_cheat_sheet_is_printed_on_one_sheet(visit, site):
 
 @pytest.mark.parametrize("page", EXERCISES)
 def test_without_scripts_hints_answers_and_solutions_open(page, visit, site):
-    shown = visit((site / f"{page}.html").as_uri(), java_script_enabled=False, viewport=NARROW)
+    shown = visit((site / f"{page}.html").as_uri(), scripts=False, viewport=NARROW)
     folds = shown.locator("article details").all()
     assert len(folds) >= 8  # two answers, and a hint and a solution to each of three exercises
     for fold in folds:
@@ -147,10 +101,10 @@ def test_without_scripts_hints_answers_and_solutions_open(page, visit, site):
         assert inside.is_visible()
 
 
-@pytest.mark.parametrize("page", [TOC["root"], *CHAPTERS])
+@pytest.mark.parametrize("page", READ)
 def test_without_scripts_there_are_the_text_the_figures_and_the_outputs(page, visit, site):
     with_scripts = visit((site / f"{page}.html").as_uri())
-    without = visit((site / f"{page}.html").as_uri(), java_script_enabled=False, viewport=NARROW)
+    without = visit((site / f"{page}.html").as_uri(), scripts=False, viewport=NARROW)
     for part in ("section > p", "div.output", "math", "table:not(form table)"):
         shown, before = (one.locator(f"article {part} >> visible=true").count() for one in (without, with_scripts))
         assert shown == before, part
@@ -226,12 +180,10 @@ def test_a_term_says_what_it_means_to_mouse_keyboard_and_finger(visit, address):
 
 @pytest.mark.parametrize("lost", ["nothing.html", "book/nothing.html", "_static/explorers/nothing.svg"])
 @pytest.mark.parametrize("root", ["", "/focal-loss-book", "/a/focal-loss-book"])
-def test_a_lost_reader_is_led_back(root, lost, browser, site):
-    page = browser.new_page()
-    page.route("**/*", lambda route: route.fulfill(path=site / "404.html"))
-    page.goto(f"http://127.0.0.1:9{root}/{lost}")
-    assert page.get_by_role("link").evaluate("(link) => link.href") == f"http://127.0.0.1:9{root}/index.html"
-    page.close()
+def test_a_lost_reader_is_led_back(root, lost, visit, site):
+    with visit.tab("http").route("**/*", lambda route: route.fulfill(path=site / "404.html")):
+        page = visit(f"http://127.0.0.1:9{root}/{lost}")
+        assert page.get_by_role("link").evaluate("(link) => link.href") == f"http://127.0.0.1:9{root}/index.html"
 
 
 def test_the_site_is_small(site):

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("matplotlib").use("Agg")
+pytest.importorskip("matplotlib")
+import matplotlib
 
-import matplotlib.pyplot as plt  # noqa: E402
-from contrast import contrast  # noqa: E402
-from listening import listen  # noqa: E402
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from contrast import contrast
 
-from focalbook import experiments, plots  # noqa: E402
-from focalbook.imbalance import GROUPS, group_of, loss_and_gradient, shares  # noqa: E402
-from focalbook.losses import cross_entropy, focal_loss  # noqa: E402
-from focalbook.scenes import TEST, render  # noqa: E402
-from focalbook.training import LOSSES  # noqa: E402
-from tools import explorers  # noqa: E402
-from tools.contents import ROOT  # noqa: E402
+from focalbook import experiments, plots
+from focalbook.imbalance import GROUPS, group_of, loss_and_gradient, shares
+from focalbook.losses import cross_entropy, focal_loss
+from focalbook.scenes import TEST, render
+from focalbook.training import LOSSES
+from tools import explorers
+from tools.contents import ROOT
 
 FOLDER = ROOT / "book" / "_static" / "explorers"
 NAMES = tuple(explorers.PICTURES)
@@ -48,37 +49,6 @@ PLACES = [*PAGES.items(), ("detector", "index")]
 PHONES, SCREENS = (320, 390), (600, 768, 1280)
 
 
-class Visitor:
-    """Opens pages of the built book from their files, and keeps what their consoles complain of."""
-
-    def __init__(self, browser, site):
-        self.browser, self.site = browser, site
-        self.contexts, self.complaints, self.opened = [], [], {}  # contexts of one test; pages that all share
-
-    def open(self, page, before=lambda page: None, **options):
-        """A page in a new context with the given options."""
-        self.contexts.append(self.browser.new_context(**options))
-        opened = self.contexts[-1].new_page()
-        if options.get("java_script_enabled", True):  # without scripts the console says that there are none
-            listen(opened, self.complaints)
-        before(opened)
-        opened.goto((self.site / "book" / f"{page}.html").as_uri())
-        return opened
-
-    def explorer(self, name, page=None, width=1280, **media):
-        """An explorer in its first state, on a page that is opened once for all tests."""
-        page = page or PAGES[name]
-        if page not in self.opened:
-            self.opened[page] = self.open(page, has_touch=True, viewport=dict(width=width, height=844))
-            self.contexts.pop()
-            self.opened[page].add_style_tag(content="* { transition: none !important }")
-        shown = self.opened[page]
-        shown.set_viewport_size(dict(width=width, height=844))
-        shown.emulate_media(**{"media": "screen", "color_scheme": "light", **media})
-        shown.locator(f"figure.explorer-{name} form").evaluate(START)
-        return shown.locator(f"figure.explorer-{name}")
-
-
 START = """async (form) => {
     form.reset();
     await new Promise((done) => setTimeout(done));
@@ -86,22 +56,28 @@ START = """async (form) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def visitor(browser, site):
-    visitor = Visitor(browser, site)
-    yield visitor
-    for page in visitor.opened.values():
-        page.context.close()
+@pytest.fixture
+def opened(visit, site):
+    """Visits a page of the book, opened from its file."""
+    return lambda page, **options: visit((site / "book" / f"{page}.html").as_uri(), **options)
 
 
 @pytest.fixture
-def visit(visitor):
-    """Opens pages and explorers; fails on what a console complains of, unless the test has cleared it."""
-    visitor.complaints.clear()
-    yield visitor
-    while visitor.contexts:
-        visitor.contexts.pop().close()
-    assert visitor.complaints == []
+def explorer(visit, opened):
+    """An explorer in its first state, on a page that is opened once for all tests."""
+
+    def first(name, page=None, width=1280, **media):
+        page, size = page or PAGES[name], dict(width=width, height=844)
+        shown = visit.tab(page, has_touch=True)
+        if shown.url == "about:blank":
+            opened(page, name=page, has_touch=True, viewport=size)
+            shown.add_style_tag(content="* { transition: none !important }")
+        shown.set_viewport_size(size)
+        shown.emulate_media(**{"media": "screen", "color_scheme": "light", **media})
+        shown.locator(f"figure.explorer-{name} form").evaluate(START)
+        return shown.locator(f"figure.explorer-{name}")
+
+    return first
 
 
 def drive(figure, label, steps):
@@ -227,14 +203,14 @@ def test_only_pages_with_an_explorer_load_its_scripts(site):
     assert found == {page for _, page in PLACES}
 
 
-def test_the_losses_are_those_of_the_module(visit):
-    found = visit.explorer("losses").page.evaluate("LOSSES")
+def test_the_losses_are_those_of_the_module(explorer):
+    found = explorer("losses").page.evaluate("LOSSES")
     assert {loss["name"]: dict(alpha=loss["alpha"], gamma=loss["gamma"]) for loss in found} == LOSSES
 
 
-def test_the_formula_holds_for_every_logit(visit):
+def test_the_formula_holds_for_every_logit(explorer):
     x = np.concatenate([np.linspace(-60, 60, 241), [-745.0, 745.0, -1e4, 1e4]])
-    page = visit.explorer("losses").page
+    page = explorer("losses").page
     for alpha, gamma in ((-1, 0.0), (0.75, 0.0), (0.25, 2.0), (0.5, 0.5), (0.0, 5.0)):
         for y in (0, 1):
             found = page.evaluate("([x, ...rest]) => x.map((x) => focal(x, ...rest))", [x.tolist(), y, alpha, gamma])
@@ -245,8 +221,8 @@ def test_the_formula_holds_for_every_logit(visit):
 
 
 @pytest.mark.parametrize("gamma, alpha, p", [(0, 20, 0), (5, 0, 49), (20, 5, 94), (13, 10, 30), (50, 15, 98)])
-def test_losses_reads_out_what_focalbook_computes(visit, gamma, alpha, p):
-    figure = visit.explorer("losses")
+def test_losses_reads_out_what_focalbook_computes(explorer, gamma, alpha, p):
+    figure = explorer("losses")
     gamma, alpha, p = (drive(figure, *pair) for pair in zip(SLIDERS["losses"], (gamma, alpha, p)))
     for side, (y, weight) in enumerate(((1, alpha), (0, alpha), (1, None))):
         figure.get_by_role("radio").nth(side).check()
@@ -263,8 +239,8 @@ def test_losses_reads_out_what_focalbook_computes(visit, gamma, alpha, p):
 
 
 @pytest.mark.parametrize("n, easy, hard", [(0, 0, 0), (60, 4, 4), (100, 0, 48), (37, 48, 20), (80, 9, 0)])
-def test_crowd_reads_out_what_focalbook_computes(visit, n, easy, hard):
-    figure = visit.explorer("crowd")
+def test_crowd_reads_out_what_focalbook_computes(explorer, n, easy, hard):
+    figure = explorer("crowd")
     n, easy, hard = (drive(figure, *pair) for pair in zip(SLIDERS["crowd"], (n, easy, hard)))
     n, found = round(10 ** (n / 20)), read(figure)
     for name, setting in LOSSES.items():
@@ -282,8 +258,8 @@ def test_crowd_reads_out_what_focalbook_computes(visit, n, easy, hard):
     "background, foreground, spread, n",
     [(30, 70, 13, 75), (0, 0, 0, 0), (120, 160, 28, 100), (34, 34, 4, 50), (80, 10, 20, 25)],
 )
-def test_optimizer_reads_out_what_focalbook_computes(visit, background, foreground, spread, n):
-    figure = visit.explorer("optimizer")
+def test_optimizer_reads_out_what_focalbook_computes(explorer, background, foreground, spread, n):
+    figure = explorer("optimizer")
     steps = zip(SLIDERS["optimizer"], (background, foreground, spread, n))
     background, foreground, spread, n = (drive(figure, *pair) for pair in steps)
     found, z = read(figure), (np.arange(1201) - 600) / 100
@@ -299,8 +275,8 @@ def test_optimizer_reads_out_what_focalbook_computes(visit, background, foregrou
 
 @pytest.mark.parametrize("page", [page for name, page in PLACES if name == "detector"])
 @pytest.mark.parametrize("score, run", [(0, 0), (20, 0), (45, 3), (62, 8), (70, 5)])
-def test_detector_reads_out_what_the_records_hold(visit, score, run, page):
-    figure = visit.explorer("detector", page)
+def test_detector_reads_out_what_the_records_hold(explorer, score, run, page):
+    figure = explorer("detector", page)
     score, run = (drive(figure, *pair) for pair in zip(SLIDERS["detector"], (score, run)))
     scenes, found = render(range(4), TEST), read(figure)
     for name in explorers.DETECTORS:
@@ -355,8 +331,8 @@ def test_a_hit_is_one_by_cocos_own_matching(name, capsys):
 
 
 @pytest.mark.parametrize("name, page", PLACES)
-def test_every_control_has_its_name_and_the_result_is_said(visit, name, page):
-    figure = visit.explorer(name, page)
+def test_every_control_has_its_name_and_the_result_is_said(explorer, name, page):
+    figure = explorer(name, page)
     start = figure.locator(".says").text_content()
     for label in SLIDERS[name]:
         slider = figure.get_by_role("slider", name=label, exact=True)
@@ -387,17 +363,17 @@ def is_live(figure):
 
 
 @pytest.mark.parametrize("name, page", PLACES)
-def test_the_form_stands_in_the_pictures_place_and_without_scripts_the_picture(visit, name, page):
-    figure = visit.explorer(name, page)
+def test_the_form_stands_in_the_pictures_place_and_without_scripts_the_picture(explorer, opened, name, page):
+    figure = explorer(name, page)
     assert "live" in figure.get_attribute("class").split() and is_live(figure)
     assert "explorers-to-come" not in (figure.page.locator("html").get_attribute("class") or "")
-    still = visit.open(page, java_script_enabled=False).locator(f"figure.explorer-{name}")
+    still = opened(page, scripts=False).locator(f"figure.explorer-{name}")
     assert not is_live(still) and still.locator("form").count() == 0
 
 
 @pytest.mark.parametrize("name, page", PLACES)
-def test_in_print_there_is_the_picture_and_it_has_come(visit, name, page):
-    shown = visit.open(page)
+def test_in_print_there_is_the_picture_and_it_has_come(opened, name, page):
+    shown = opened(page)
     figure = shown.locator(f"figure.explorer-{name}")
     assert figure.locator("> img").evaluate("picture => [picture.loading, picture.naturalWidth]") == ["lazy", 0]
     shown.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -409,12 +385,10 @@ def test_in_print_there_is_the_picture_and_it_has_come(visit, name, page):
 
 
 @pytest.mark.parametrize("name, page", PLACES)
-def test_if_a_script_does_not_come_there_is_the_picture(visit, name, page):
-    def block(page):
-        page.route(f"**/explorers/{script}.js*", lambda route: route.abort())
-
+def test_if_a_script_does_not_come_there_is_the_picture(visit, opened, name, page):
     for script in ("explorer", name, *(["detector-data"] if name == "detector" else [])):
-        blocked = visit.open(page, block)
+        with visit.tab("file").route(f"**/explorers/{script}.js*", lambda route: route.abort()):
+            blocked = opened(page)
         assert not is_live(blocked.locator(f"figure.explorer-{name}")), script
         others = [other for other, place in PLACES if place == page and other != name]
         assert all(is_live(blocked.locator(f"figure.explorer-{other}")) == (script != "explorer") for other in others)
@@ -423,11 +397,11 @@ def test_if_a_script_does_not_come_there_is_the_picture(visit, name, page):
 
 
 @pytest.mark.parametrize("name, page", PLACES)
-def test_if_a_script_fails_there_is_the_picture(visit, name, page):
+def test_if_a_script_fails_there_is_the_picture(visit, opened, name, page):
     fails = "document.createElementNS = () => { throw new Error('no drawing') };"
-    at_first = visit.open(page, lambda page: page.add_init_script(fails)).locator(f"figure.explorer-{name}")
-    assert not is_live(at_first)
-    later = visit.open(page).locator(f"figure.explorer-{name}")
+    with visit.tab("file").add_init_script(fails):
+        assert not is_live(opened(page).locator(f"figure.explorer-{name}"))
+    later = opened(page).locator(f"figure.explorer-{name}")
     assert is_live(later)
     later.page.evaluate(f"() => {{ {fails} }}")
     later.get_by_role("slider").first.press("ArrowRight")
@@ -438,8 +412,8 @@ def test_if_a_script_fails_there_is_the_picture(visit, name, page):
 
 @pytest.mark.parametrize("width", (*PHONES, *SCREENS))
 @pytest.mark.parametrize("name, page", PLACES)
-def test_the_room_kept_for_a_form_is_about_its_height(visit, name, page, width):
-    figure = visit.explorer(name, page, width)
+def test_the_room_kept_for_a_form_is_about_its_height(explorer, name, page, width):
+    figure = explorer(name, page, width)
     height = figure.locator("form").bounding_box()["height"]
     room = figure.evaluate(
         """(figure) => {
@@ -459,8 +433,8 @@ def test_the_room_kept_for_a_form_is_about_its_height(visit, name, page, width):
 
 @pytest.mark.parametrize("width", (*PHONES, *SCREENS))
 @pytest.mark.parametrize("name, page", PLACES)
-def test_it_fits_the_page_and_a_finger(visit, name, page, width):
-    figure = visit.explorer(name, page, width)
+def test_it_fits_the_page_and_a_finger(explorer, name, page, width):
+    figure = explorer(name, page, width)
     for key in ("Home", "End"):
         for one in figure.get_by_role("slider").all():
             one.press(key)
@@ -490,8 +464,8 @@ def test_it_fits_the_page_and_a_finger(visit, name, page, width):
 
 @pytest.mark.parametrize("width", (320, 1280))
 @pytest.mark.parametrize("name, page", PLACES)
-def test_a_finger_moves_a_slider(visit, name, page, width):
-    figure = visit.explorer(name, page, width)
+def test_a_finger_moves_a_slider(explorer, name, page, width):
+    figure = explorer(name, page, width)
     for label in SLIDERS[name]:
         slider = figure.get_by_role("slider", name=label, exact=True)
         slider.press("Home")
@@ -503,8 +477,8 @@ def test_a_finger_moves_a_slider(visit, name, page, width):
 
 @pytest.mark.parametrize("theme", ("light", "dark"))
 @pytest.mark.parametrize("name, page", PLACES)
-def test_words_are_readable_in_the_light_and_in_the_dark(visit, name, page, theme):
-    figure = visit.explorer(name, page, color_scheme=theme)
+def test_words_are_readable_in_the_light_and_in_the_dark(explorer, name, page, theme):
+    figure = explorer(name, page, color_scheme=theme)
     figure.page.locator(f"html[data-theme={theme}]").wait_for()
     words = figure.evaluate(
         """(figure) => {

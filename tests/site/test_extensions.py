@@ -1,13 +1,18 @@
 """The extensions that the site is built with, where a test of the built site would come late."""
 
+import re
+from types import SimpleNamespace
+
 import pytest
 from docutils import nodes
 
 pytest.importorskip("sphinx")
-import chapter_line  # noqa: E402
-import exercises  # noqa: E402
-import formulas  # noqa: E402
-import theme  # noqa: E402
+import chapter_line
+import exercises
+import formulas
+import offline
+import theme
+from sphinx.errors import ExtensionError
 
 
 def test_a_chapter_can_be_run_elsewhere_once_the_repository_has_an_address():
@@ -48,10 +53,75 @@ def test_a_formula_that_would_be_shown_as_typed_fails_the_build(tex):
         formulas.mathml(tex)
 
 
-def test_roles_that_no_screen_reader_accepts_go():
-    context = dict(body='<div role="list" class="citation-list"><div class="citation" role="doc-biblioentry">')
-    theme.mend_context(None, "references", "page.html", context, None)
-    assert context["body"] == '<div class="citation-list"><div class="citation">'
+# What each mend of a page finds, and what it makes of it.
+THEME = {
+    "settings of live code cells": ('\n<script>const THEBE_JS_URL = "https://unpkg.com"; const more</script>', ""),
+    "script of live code cells": ('\n<script async="async" src="_static/sphinx-thebe.js?v=c100"></script>', ""),
+    "roles of the bibliography's entries": ('<div class="citation" role="doc-biblioentry">', '<div class="citation">'),
+    "role of the bibliography": ('<div role="list" class="citation-list">', '<div class="citation-list">'),
+    "light without scripts": ('<html data-theme="auto">', '<html data-theme="light">'),
+    "light or dark from the first moment": theme.REPLACED["light or dark from the first moment"],
+    "name of the toggles": theme.REPLACED["name of the toggles"],
+}
+OFFLINE = {
+    "explorers' pictures wait": ('<figure class="explorer"> <img>', '<figure class="explorer"> <img loading="lazy">'),
+    "no script of icons": ('<script defer src="_static/scripts/fontawesome.js?digest=1"></script>', ""),
+    "icons that are shown": ('<i class="fa-solid fa-bars">', '<i class="fa-solid fa-bars">'),
+    "version of the formulas' font": ("formulas.js?v=1", "formulas.js?v=hash"),
+}
+NEEDLESS = {f"no {pattern}": pattern.replace("**", "a").replace("*", "a") for pattern in offline.NEEDLESS}
+HANDLERS = [(theme.mend_pages, THEME), (offline.lighten, OFFLINE)]
+
+
+@pytest.fixture
+def built(tmp_path):
+    """Makes a site of one page and what lies around, and returns Sphinx's application when it is built."""
+
+    def build(text, around=NEEDLESS.values()):
+        for name in (f"{offline.ICONS}/fa-solid-900.woff2", *around):
+            path = tmp_path / "_static" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+        (tmp_path / "page.html").write_text(text)
+        environment, builder = SimpleNamespace(found_docs={"page"}), SimpleNamespace(format="html")
+        return SimpleNamespace(outdir=tmp_path, env=environment, builder=builder, written={"page"})
+
+    return build
+
+
+@pytest.mark.parametrize("handler, mends", HANDLERS)
+def test_every_mend_makes_of_the_page_what_it_should(handler, mends, built):
+    app = built("".join(before for before, _ in mends.values()))
+    handler(app, None)
+    mended = re.sub(r"(?<=v=)[0-9a-f]{8}$", "hash", (app.outdir / "page.html").read_text())
+    assert mended == "".join(after for _, after in mends.values())
+
+
+@pytest.mark.parametrize("handler, mends, name", [(*pair, name) for pair in HANDLERS for name in pair[1]])
+def test_a_mend_that_finds_nothing_fails_the_build_and_is_named(handler, mends, name, built):
+    app = built("".join(before for other, (before, _) in mends.items() if other != name))
+    with pytest.raises(ExtensionError, match=re.escape(f"has the theme changed? {name}") + "$"):
+        handler(app, None)
+
+
+@pytest.mark.parametrize("name", NEEDLESS)
+def test_files_to_leave_out_that_are_not_there_fail_the_build_and_are_named(name, built):
+    page = "".join(before for before, _ in OFFLINE.values())
+    app = built(page, [path for other, path in NEEDLESS.items() if other != name])
+    with pytest.raises(ExtensionError, match=re.escape(f"has the theme changed? {name}") + "$"):
+        offline.lighten(app, None)
+
+
+def test_every_mend_is_tried():
+    assert set(THEME) == set(theme.MENDS) and set(OFFLINE) >= set(offline.MENDS)
+
+
+@pytest.mark.parametrize("handler, mends", HANDLERS)
+def test_where_only_some_pages_are_built_anew_a_mend_may_find_nothing(handler, mends, built):
+    app = built("mended before", [])
+    app.written.clear()
+    handler(app, None)
+    assert (app.outdir / "page.html").read_text() == "mended before"
 
 
 @pytest.mark.parametrize(
