@@ -32,6 +32,7 @@ METADATA = {
 }
 KEYS = ("cell_type", "execution_count", "id", "metadata", "outputs", "source")
 SOLUTION_TAGS = ["hide-input"]  # the only tags of the book: an exercise's solution is folded
+LAYOUT = "not laid out as make run stores it: make run lays it out anew"
 LONGEST = 300  # characters shown of a difference, which may be a whole figure
 
 
@@ -138,8 +139,18 @@ def differences(stored: str, executed: str) -> dict[str, str]:
             found[f"code cell {number}"] = "\n".join(_told(name, before.get(name), after.get(name)) for name in names)
     left = _left_by_an_editor(old, new)
     if left or not found:
-        found["the file"] = left or "not laid out as make run stores it: make run lays it out anew"
+        found["the file"] = left or LAYOUT
     return found
+
+
+def left_as_it_runs(stored: str) -> list[str]:
+    """What of a notebook's text no execution leaves so, whatever it gives: counts, metadata and, in a file, the layout.
+
+    The layout is not asked for in a text that is no file's: one line, as ``json.dumps`` writes it.
+    """
+    notebook = parsed(stored)
+    found = differences(stored, as_executed(notebook, [cell.outputs for cell in code_cells(notebook)]))
+    return [f"{place}: {said}" for place, said in found.items() if "\n" in stored or said != LAYOUT]
 
 
 def _parts(cell: NotebookNode) -> Iterator[tuple[str, str]]:

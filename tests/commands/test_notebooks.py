@@ -1,12 +1,13 @@
 """The one comparison: what an execution gives against what is stored, for make run, make verify and pytest --nbval."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
 from tasks import ROOT
-from tools import run
+from tools import notebook_faults, run
 from tools.notebooks import BOOK, as_executed, chosen, code_cells, differences, parsed, text_of
 
 
@@ -63,3 +64,14 @@ def test_of_a_notebook_of_which_some_cells_are_left_out_the_whole_is_not_asked(s
         encoding="utf-8",
     )
     assert "1 passed" in done.stdout
+
+
+def test_the_quick_look_before_a_commit_names_what_an_editor_left_and_finds_nothing_in_the_book(stored, capsys):
+    assert notebook_faults.main(["04"]) == 0 and capsys.readouterr().out == ""
+    assert notebook_faults.main(["99"]) == 1
+    notebook = json.loads(stored.read_text("utf-8"))
+    assert notebook_faults.faults(notebook) == []
+    notebook["cells"][0]["metadata"]["scrolled"] = True
+    notebook["metadata"]["language_info"]["version"] = "3.11.7"
+    (said,) = notebook_faults.faults(notebook)
+    assert "as an editor leaves it when it saves, in the notebook (language_info), cell 1 (scrolled): make run" in said
