@@ -161,8 +161,8 @@ def detection_loss(
         L_cls = sum of FL over all anchors that are not ignored / max(1, positives)
         L_box = sum of smooth L1 (beta 0.1) over the deltas of the positive anchors / max(1, positives)
 
-    With e for an error, smooth L1 is e^2 / (2 beta) up to beta and |e| - beta / 2 beyond: no kink at 0, and a full pull
-    on all that matters, since deltas are small. Beta 0.1 is the default of detectron2's RetinaNet too
+    With e the size of an error, smooth L1 is e^2 / (2 beta) up to beta and e - beta / 2 beyond: no kink at 0, and a
+    full pull on all that matters, since deltas are small. Beta 0.1 is the default of detectron2's RetinaNet too
     (config/defaults.py, line 468, at 02b5c4e); torchvision's takes L1 (detection/retinanet.py, line 245, 0.28).
 
     ``logits`` (B, A, K), ``deltas`` (B, A, 4), ``matches`` for the same B and A, ``anchors`` (A, 4) in pixels; what
