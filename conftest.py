@@ -13,12 +13,12 @@ os.environ.setdefault("FOCALBOOK_QUIET", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SLOWEST = (
-    "tests/commands/",
-    "book/09-",
-    "book/11-",
-    "tests/book/test_corruption.py",
     "tests/book/test_course.py",
     "tests/site/test_explorers.py",
+    "book/09-",
+    "tests/book/test_corruption.py",
+    "book/11-",
+    "tests/commands/",
     "book/10-",
     "book/08-",
     "book/05-",

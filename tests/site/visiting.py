@@ -40,9 +40,13 @@ class Visitor:
             if scripts:  # without them the console says that there are none
                 tab.on("console", self.hear)
                 tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-                tab.on("requestfailed", lambda request: self.complaints.append(request.url))
+                tab.on("requestfailed", self.miss)
                 tab.add_init_script(FIRST)
         return self.tabs[key]
+
+    def miss(self, request):
+        if request.failure != "net::ERR_ABORTED":  # the page was left before it came
+            self.complaints.append(request.url)
 
     def hear(self, said):
         if said.type in ("error", "warning"):
@@ -51,7 +55,7 @@ class Visitor:
     def __call__(self, url, name="", scripts=True, viewport=WIDE, color_scheme="light", **options):
         """Visit an address and return its page, loaded and drawn. What comes later has come after ``late``."""
         page = self.tab(name or url.split(":")[0], scripts, **options)
-        page.goto("about:blank")
+        self.leave(page)
         page.mouse.move(-1, -1)
         page.set_viewport_size(viewport)
         page.emulate_media(media="screen", color_scheme=color_scheme)
@@ -61,6 +65,13 @@ class Visitor:
             page.evaluate(DRAWN)
         self.visited.append(page)
         return page
+
+    def leave(self, page):
+        """Leave a page when all is heard that it complains of; what leaving breaks off is no complaint."""
+        self.late(page)
+        heard = [*self.complaints]
+        page.goto("about:blank")
+        self.complaints[:] = heard
 
     def late(self, page):
         """Wait until a page has asked for nothing for half a second since it was loaded; mostly it has by now."""
