@@ -55,7 +55,8 @@ class Visitor:
     def __call__(self, url, name="", scripts=True, viewport=WIDE, color_scheme="light", **options):
         """Visit an address and return its page, loaded and drawn. What comes later has come after ``late``."""
         page = self.tab(name or url.split(":")[0], scripts, **options)
-        self.leave(page)
+        self.late(page)  # until all is heard that the page before complains of
+        page.goto("about:blank")
         page.mouse.move(-1, -1)
         page.set_viewport_size(viewport)
         page.emulate_media(media="screen", color_scheme=color_scheme)
@@ -65,13 +66,6 @@ class Visitor:
             page.evaluate(DRAWN)
         self.visited.append(page)
         return page
-
-    def leave(self, page):
-        """Leave a page when all is heard that it complains of; what leaving breaks off is no complaint."""
-        self.late(page)
-        heard = [*self.complaints]
-        page.goto("about:blank")
-        self.complaints[:] = heard
 
     def late(self, page):
         """Wait until a page has asked for nothing for half a second since it was loaded; mostly it has by now."""
