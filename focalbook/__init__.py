@@ -47,4 +47,4 @@ A module imports only modules above it. Importing ``focalbook`` needs NumPy and 
 and the COCO library are imported where they are used.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -69,6 +69,26 @@ def test_what_comes_late_is_seen(visit, address_of):
     visit.complaints.clear()
 
 
+def test_a_request_that_a_page_gives_up_is_a_complaint_and_one_that_leaving_breaks_off_is_none(visit, address):
+    tab = visit.tab("http")
+    tab.route("**/slow", lambda route: None)  # it is never answered
+    try:
+        page = visit(f"{address}book/index.html")
+        visit.late(page)
+        page.evaluate("""async () => {
+            const stop = new AbortController(), asked = fetch("/slow", { signal: stop.signal });
+            setTimeout(() => stop.abort(), 50);
+            await asked.catch(() => {});
+        }""")
+        page.wait_for_timeout(100)
+        assert [url.split("/")[-1] for url in visit.complaints] == ["slow"]
+        visit.complaints.clear()
+        page.evaluate("() => void fetch('/slow').catch(() => {})")
+        visit.late(visit(f"{address}book/index.html"))
+    finally:
+        tab.unroute("**/slow")
+
+
 @pytest.mark.parametrize("remember", (True, False))
 def test_what_is_remembered_of_contrast_hides_nothing(remember, visit, address_of):
     found = violations(visit(address_of(PAPER)), remember, runOnly=["color-contrast"])

@@ -35,17 +35,21 @@ class Visitor:
             session = context.new_cdp_session(tab)
             session.send("Network.enable")
             session.send("Network.setCacheDisabled", dict(cacheDisabled=True))
-            tab.asked = []
-            tab.on("request", lambda request: tab.asked.append(request.url))
+            tab.asked, tab.pending, tab.left, tab.leaving = [], set(), set(), False
+            tab.on("request", lambda request: (tab.asked.append(request.url), tab.pending.add(request)))
+            tab.on("requestfinished", lambda request: tab.pending.discard(request))
             if scripts:  # without them the console says that there are none
                 tab.on("console", self.hear)
                 tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-                tab.on("requestfailed", self.miss)
+                tab.on("requestfailed", lambda request: self.miss(tab, request))
                 tab.add_init_script(FIRST)
         return self.tabs[key]
 
-    def miss(self, request):
-        if request.failure != "net::ERR_ABORTED":  # the page was left before it came
+    def miss(self, tab, request):
+        """Hear of a request that failed; what leaving a page breaks off, an icon say, is no complaint."""
+        tab.pending.discard(request)
+        broken_off = request.failure == "net::ERR_ABORTED" and (tab.leaving or request in tab.left)
+        if not broken_off:
             self.complaints.append(request.url)
 
     def hear(self, said):
@@ -56,7 +60,9 @@ class Visitor:
         """Visit an address and return its page, loaded and drawn. What comes later has come after ``late``."""
         page = self.tab(name or url.split(":")[0], scripts, **options)
         self.late(page)  # until all is heard that the page before complains of
+        page.leaving = True
         page.goto("about:blank")
+        page.leaving, page.left = False, {*page.pending}
         page.mouse.move(-1, -1)
         page.set_viewport_size(viewport)
         page.emulate_media(media="screen", color_scheme=color_scheme)
