@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -83,16 +84,18 @@ def outputs_of(notebook: NotebookNode, folder: Path) -> list[list[NotebookNode]]
     )
     try:
         get_kernel_spec("python3")
-        executed = asyncio.run(
-            client.async_execute(env=ENVIRONMENT | os.environ)
-        )  # a loop that is closed, in any thread
+        # A thread of its own: the caller's may have a loop that runs, as in a notebook or under a browser's driver.
+        with ThreadPoolExecutor(1) as own:
+            executed = own.submit(lambda: asyncio.run(client.async_execute(env=ENVIRONMENT | os.environ))).result()
     except NoSuchKernel:
         raise Failed("the Python kernel is missing: make clean, then the same command installs it again") from None
     except CellTimeoutError:
         raise Failed(f"code cell {len(started)} took more than {SECONDS} s: make it shorter") from None
     except CellExecutionError as error:
         raise Failed(f"code cell {len(started)} fails: mend it and run it again\n{error}") from None
-    except RuntimeError:  # nbclient's for a kernel that died
+    except RuntimeError as error:  # what jupyter_client and nbclient say of a kernel that died
+        if not str(error).startswith("Kernel "):
+            raise
         where = f"in code cell {len(started)}" if started else "before its first cell"
         atexit.unregister(client._cleanup_kernel)  # of one that never started it would complain
         raise Failed(f"the kernel died {where}: is there enough memory? run it again") from None

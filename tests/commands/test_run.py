@@ -1,9 +1,11 @@
 """make run: what is stored when notebooks are executed, and what keeps what was stored."""
 
+import asyncio
 import errno
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import pytest
@@ -67,6 +69,14 @@ def test_a_kernel_that_is_missing_or_does_not_start_is_named_with_its_cure(noteb
     monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", get_kernel_spec)
     message, good = run.run(notebook("1"))
     assert not good and why in message and "\n" not in message
+
+
+def test_a_notebook_runs_also_where_a_loop_of_events_is_running(notebook):
+    async def within():
+        return run.run(notebook("print(1)"))
+
+    with ThreadPoolExecutor(1) as own:  # the tests' own thread may have a loop already, the browser's
+        assert own.submit(lambda: asyncio.run(within())).result() == ("01-small.ipynb: stored new outputs", True)
 
 
 def test_a_file_that_is_no_notebook_is_named_with_its_cure(tmp_path):

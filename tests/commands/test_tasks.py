@@ -144,7 +144,6 @@ def test_the_readme_names_every_command_and_no_other():
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 def test_make_hands_every_target_on(tmp_path):
-    told = subprocess.run(
-        ["make", "-n", "book", "test", "evidence-check"], cwd=tasks.ROOT, capture_output=True, encoding="utf-8"
-    )
+    command = ["make", "--no-print-directory", "-n", "book", "test", "evidence-check"]
+    told = subprocess.run(command, cwd=tasks.ROOT, capture_output=True, encoding="utf-8")
     assert told.stdout.split("\n")[:3] == [f"python3 tasks.py {name}" for name in ("book", "test", "evidence-check")]
