@@ -14,6 +14,7 @@ the detector         idea                                                 chapte
 ``cousins``          three relatives of focal loss                        15
 ``distributed``      what processes that train together add up            19
 ``files``            files, written whole or not at all                   11
+``allocator``        memory that a step frees, kept for the next          9
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10
@@ -28,6 +29,7 @@ the evidence         idea                                                 chapte
 ===================  ===================================================  =======
 ``owners``           who owns the loss of a detector in training          14
 ``calibration``      whether the scores mean what they say                15
+``intervals``        how sure we are: the one interval, and the claims    11
 ``studies``          every run that the book reports, declared            11
 ``sources``          what determines a result, as a hash                  11
 ``records``          runs as small files, read with care                  11

@@ -4,10 +4,11 @@ import contextlib
 import io
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from focalbook.boxes import iou
 from focalbook.matching import BACKGROUND, match
 from focalbook.retinanet import Detections, RetinaNet
 from focalbook.scenes import TEST, DataSet, Scenes
@@ -19,13 +20,88 @@ def average_precision(detections: Sequence[Detections], scenes: Scenes, classes:
 
     ``detections``: a list of B ``Detections``. ``scenes``: the ``Scenes``, B of them. ``classes``: their names.
     Returns a dict: "AP" (mean over IoU .50 to .95 in steps of .05), "AP50", "AP75", all means over the classes, in
-    [0, 1]; and "by class", a dict from each name to its AP. A class with no object in these scenes has AP NaN and is
+    [0, 1]; "by class", a dict from each name to its AP; and "recall", the share of all objects that are found, at IoU
+    .50, before there is more than one false detection a scene. A class with no object in these scenes has AP NaN and is
     left out of the means, as in COCO.
 
     Raises ``ValueError`` when the two lengths differ, and for a box or a score that is not finite, a box whose corners
     are the wrong way round, and a label that no class has: each would be scored, and not as what it is. Computed by
     pycocotools with at most 100 detections an image. Explained in chapter 10.
     """
+    evaluation = _evaluated(detections, scenes, classes)
+    # (IoU thresholds, 101 recalls, classes) at all areas and 100 detections; -1 marks a class without objects
+    precision = torch.from_numpy(evaluation.eval["precision"])[:, :, :, 0, -1]
+    precision = torch.where(precision < 0, torch.nan, precision)
+    return {
+        "AP": precision.nanmean().item(),
+        "AP50": precision[0].nanmean().item(),
+        "AP75": precision[5].nanmean().item(),
+        "by class": {name: precision[:, :, label].nanmean().item() for label, name in enumerate(classes)},
+        "recall": _recall(_outcomes(evaluation, len(detections))),
+    }
+
+
+class Outcome(NamedTuple):
+    """What became of one scene at IoU .50: of each object its ``labels`` (M,), and the ``scores`` (M,) and ``overlaps``
+    (M,) of the detection that found it, 0 if none did; and ``false``, the scores of all other detections, best first.
+    Lists (chapter 11)."""
+
+    labels: list[int]
+    scores: list[float]
+    overlaps: list[float]
+    false: list[float]
+
+
+def outcomes(detections: Sequence[Detections], scenes: Scenes, classes: Sequence[str]) -> list[Outcome]:
+    """What became of each scene, an ``Outcome`` each: so that scenes can be drawn again, as seeds can, and finding told
+    from framing. Arguments and errors as for ``average_precision`` (chapter 11)."""
+    return _outcomes(_evaluated(detections, scenes, classes), len(detections))
+
+
+def _outcomes(evaluation: Any, count: int) -> list[Outcome]:
+    """From the matches that the COCO library made at IoU .50, over objects of all sizes."""
+    objects: list[list[tuple[int, int, float, float]]] = [[] for _ in range(count)]
+    false: list[list[float]] = [[] for _ in range(count)]
+    for part in evaluation.evalImgs:
+        if not part or part["aRng"] != evaluation.params.areaRng[0]:
+            continue
+        image, label, scores = int(part["image_id"]), int(part["category_id"]), part["dtScores"]
+        ious = evaluation.ious[image, label]
+        row_of = {number: row for row, number in enumerate(part["dtIds"])}
+        for column, (number, finder) in enumerate(zip(part["gtIds"], part["gtMatches"][0])):
+            row = row_of.get(int(finder))  # 0, no detection's number, marks an object that was not found
+            found = (0.0, 0.0) if row is None else (scores[row], float(ious[row, column]))
+            objects[image].append((number, label, *found))
+        false[image] += [score for score, target in zip(scores, part["dtMatches"][0]) if target == 0]
+    return [
+        Outcome([row[1] for row in rows], [row[2] for row in rows], [row[3] for row in rows], wrong)
+        for rows, wrong in zip(map(sorted, objects), (sorted(scores, reverse=True) for scores in false))
+    ]
+
+
+def _recall(scenes: Sequence[Outcome]) -> float:
+    """The share of the objects that score above the first false detection that is one too many: with n scenes, the
+    (n + 1)-th best. NaN without objects."""
+    false = sorted((score for scene in scenes for score in scene.false), reverse=True)
+    bound = false[len(scenes)] if len(false) > len(scenes) else 0.0
+    scores = [score for scene in scenes for score in scene.scores]
+    return sum(score > bound for score in scores) / len(scores) if scores else math.nan
+
+
+def reachable(model: RetinaNet, scenes: Scenes) -> list[list[float]]:
+    """How well the boxes that ``model`` proposes for the class of each object would frame it at best, before NMS
+    chooses among them: the largest IoU, in [0, 1], a list for each scene in the order of its objects (chapter 11)."""
+    best = []
+    for images, boxes, labels in zip(*(part.split(32) for part in scenes)):
+        for found, box, label in zip(model.detect(images, per_level=300, overlap=1.0, most=10_000), boxes, labels):
+            real = label >= 0
+            overlap = iou(box[real].to(found.boxes), found.boxes) * (label[real, None] == found.labels)
+            best.append((overlap.amax(dim=1) if len(found.labels) else overlap.sum(dim=1)).tolist())
+    return best
+
+
+def _evaluated(detections: Sequence[Detections], scenes: Scenes, classes: Sequence[str]) -> Any:
+    """The COCO library's evaluation of detections; its errors are those of ``average_precision``."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -48,15 +124,7 @@ def average_precision(detections: Sequence[Detections], scenes: Scenes, classes:
         evaluation = COCOeval(truth, found, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    # (IoU thresholds, 101 recalls, classes) at all areas and 100 detections; -1 marks a class without objects
-    precision = torch.from_numpy(evaluation.eval["precision"])[:, :, :, 0, -1]
-    precision = torch.where(precision < 0, torch.nan, precision)
-    return {
-        "AP": precision.nanmean().item(),
-        "AP50": precision[0].nanmean().item(),
-        "AP75": precision[5].nanmean().item(),
-        "by class": {name: precision[:, :, label].nanmean().item() for label, name in enumerate(classes)},
-    }
+    return evaluation
 
 
 def _annotations(what: str, images: Iterable[tuple[torch.Tensor, ...]], classes: int) -> list[dict[str, Any]]:

@@ -26,13 +26,13 @@ import numpy as np
 import torch
 
 from focalbook.calibration import calibrate
-from focalbook.evaluation import as_rows, average_precision, detect_scenes
+from focalbook.evaluation import as_rows, average_precision, detect_scenes, outcomes, reachable
 from focalbook.experiments import as_planned, plan_of, planned, runs, stale
 from focalbook.files import cure
 from focalbook.owners import owners_of
 from focalbook.records import RECORDS, Record, checksum, load, save
-from focalbook.retinanet import RetinaNet
-from focalbook.scenes import DataSet
+from focalbook.retinanet import Detections, RetinaNet
+from focalbook.scenes import DataSet, Scenes
 from focalbook.sources import sources_hash
 from focalbook.studies import STUDIES
 from focalbook.training import PULSE, train
@@ -47,11 +47,10 @@ def run(study: str, arm: str, lr: float, seed: int, device: str | torch.device |
     """
     plan = STUDIES[study]
     loss, settings = plan_of(study, arm, lr)
-    looks = {0, settings.steps // 2 // PULSE * PULSE, settings.steps} if plan.owners else ()
     owned = {}
 
     def look(step: int, model: RetinaNet) -> None:
-        if step in looks:
+        if step in plan.owners:
             owned[str(step)] = owners_of(model, settings)
 
     device = torch.device(device or _device())
@@ -69,20 +68,46 @@ def run(study: str, arm: str, lr: float, seed: int, device: str | torch.device |
         result = train(loss, seed, settings, device, getattr(torch, plan.dtype), look=look)
         detections, scenes = detect_scenes(result.model, plan.scenes, settings.scenes, plan.collection)
     except FloatingPointError as error:
-        record |= {"diverged": str(error), "AP": dict.fromkeys(("AP", "AP50", "AP75"), 0.0), "training loss": []}
+        zero = dict.fromkeys(("AP", "AP50", "AP75"), 0.0)
+        record |= {"diverged": str(error), "AP": zero, "recall": 0.0, "training loss": [], "classification loss": []}
     else:
         score = average_precision(detections, scenes, settings.scenes.classes)
         record |= {
-            "training loss": [round(pulse.mean().item(), 5) for pulse in torch.tensor(result.losses).split(PULSE)],
+            "training loss": _pulses(result.losses),
+            "classification loss": _pulses(result.classification),
             "AP": {name: score[name] for name in ("AP", "AP50", "AP75")},
             "AP by class": score["by class"],
+            "recall": score["recall"],
             "detections": [as_rows(found) for found in detections[: plan.drawn]],
             "owners": owned,
             "calibration": calibrate(result.model, settings) if plan.calibration else {},
+            "by scene": _by_scene(result.model, detections, scenes, settings.scenes.classes) if plan.by_scene else [],
         }
     record["seconds"] = round(time.perf_counter() - start)
     record = json.loads(json.dumps(record))  # tuples become the lists that a file would give back
     return dict(record, checksum=checksum(record))
+
+
+def _pulses(losses: list[float]) -> list[float]:
+    return [round(pulse.mean().item(), 5) for pulse in torch.tensor(losses).split(PULSE)]
+
+
+def _by_scene(
+    model: RetinaNet, detections: list[Detections], scenes: Scenes, classes: Sequence[str], most: int = 5
+) -> list[Record]:
+    """What became of each scene, to a thousandth: of each object its class, the score and the overlap of the detection
+    that found it, and the largest overlap that the model proposed; and the ``most`` highest scores of false ones."""
+    best = reachable(model, scenes)
+    return [
+        {
+            "objects": [
+                [label, *(round(value, 3) for value in values)]
+                for label, *values in zip(one.labels, one.scores, one.overlaps, overlaps)
+            ],
+            "false": [round(score, 3) for score in one.false[:most]],
+        }
+        for one, overlaps in zip(outcomes(detections, scenes, classes), best)
+    ]
 
 
 def _device() -> str:

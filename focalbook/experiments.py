@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from focalbook.records import Record, load, path_of
 from focalbook.sources import sources_hash
-from focalbook.studies import STUDIES, VERSIONS
+from focalbook.studies import STUDIES
 from focalbook.training import TrainSettings
 
 
@@ -19,30 +19,18 @@ def runs(study: str) -> list[tuple[str, float, int]]:
     """Every (arm, lr, seed) of a study, seed after seed (chapter 11)."""
     plan = STUDIES[study]
     rates = {
-        arm: plan.lrs or (spec.factor * chosen_rate(spec.like, plan.rates_from),) for arm, spec in plan.arms.items()
+        arm: spec.lrs or plan.lrs or (spec.factor * chosen(spec.like, plan.rates_from)[1],)
+        for arm, spec in plan.arms.items()
     }
     return [(arm, lr, seed) for seed in plan.seeds for arm in plan.arms for lr in rates[arm]]
 
 
-def chosen(family: str) -> tuple[str, float]:
-    """The version and the learning rate of a family of losses with the highest mean AP in the study "choice": its name
-    and a float (chapter 11)."""
-    choice = STUDIES["choice"]
-    candidates = [(version, lr) for version in VERSIONS[family] for lr in choice.lrs]
-    return max(
-        candidates, key=lambda run: mean_ap([load("choice", run[0], run[1], seed) for seed in choice.seeds], run[1])
-    )
-
-
-def chosen_rate(family: str, study: str = "choice") -> float:
-    """The learning rate with which a family of losses has the highest mean AP in a ``study`` that chooses: a float.
-
-    In "choice" it is chosen together with the version, elsewhere for the version chosen there (chapter 11).
-    """
-    if study == "choice":
-        return chosen(family)[1]
+def chosen(family: str, study: str = "choice") -> tuple[str, float]:
+    """The arm and the learning rate with the highest mean AP, of those of a family of losses in a ``study`` that
+    chooses: its name and a float (chapter 11)."""
     plan = STUDIES[study]
-    return max(plan.lrs, key=lambda lr: mean_ap([load(study, family, lr, seed) for seed in plan.seeds], lr))
+    candidates = [(arm, lr) for arm, spec in plan.arms.items() if spec.like == family for lr in spec.lrs or plan.lrs]
+    return max(candidates, key=lambda run: mean_ap([load(study, run[0], run[1], seed) for seed in plan.seeds], run[1]))
 
 
 def mean_ap(records: Sequence[Record], lr: float) -> float:
@@ -59,7 +47,7 @@ def mean_ap(records: Sequence[Record], lr: float) -> float:
 def plan_of(study: str, arm: str, lr: float) -> tuple[dict[str, Any], TrainSettings]:
     """What decides a run beside its seed: the arguments of ``class_losses``, and the ``TrainSettings`` (chapter 11)."""
     plan, spec = STUDIES[study], STUDIES[study].arms[arm]
-    loss = spec.loss or VERSIONS[spec.like][chosen(spec.like)[0]]
+    loss = spec.loss or plan_of(plan.rates_from, *chosen(spec.like, plan.rates_from))[0]
     return loss, replace(plan.settings, lr=lr, **spec.changes)
 
 
@@ -101,8 +89,13 @@ def as_planned(study: str, arm: str, lr: float, seed: int) -> bool:
     plan, record, wanted = STUDIES[study], load(study, arm, lr, seed), planned(study, arm, lr)
     if wanted != {key: record[key] for key in wanted}:
         return False
-    found = (len(record.get("detections", ())), bool(record.get("owners")), bool(record.get("calibration")))
-    return "diverged" in record or found == (plan.drawn, plan.owners, plan.calibration)
+    found = (
+        len(record.get("detections", ())),
+        sorted(map(int, record.get("owners", ()))),
+        bool(record.get("calibration")),
+        bool(record.get("by scene")),
+    )
+    return "diverged" in record or found == (plan.drawn, sorted(plan.owners), plan.calibration, plan.by_scene)
 
 
 def paired_gains(

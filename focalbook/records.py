@@ -36,8 +36,9 @@ def _place(record: Record) -> Path:
 
 
 def save(record: Record) -> None:
-    """Write a record, whole or not at all (chapter 11)."""
-    write(_place(record), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    """Write a record, whole or not at all, an entry a line (chapter 11)."""
+    entries = [f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in sorted(record.items())]
+    write(_place(record), "{\n" + ",\n".join(entries) + "\n}\n")
 
 
 def load(study: str, arm: str, lr: float, seed: int) -> Record:

@@ -170,7 +170,8 @@ class RetinaNet(nn.Module):
         Raises ``ValueError`` for images of another shape or type than the model's: the anchors are made for one size.
         """
         self._require(images)
-        x = self.stem(images - 0.5)
+        # Convolutions are faster in this order of memory, and a head's output is flattened without a copy.
+        x = self.stem((images - 0.5).contiguous(memory_format=torch.channels_last))
         maps = []
         for stage in self.stages:
             x = stage(x)

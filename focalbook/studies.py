@@ -1,9 +1,12 @@
 """The studies: every run that the book reports, written down before it was made (chapter 11).
 
 A study is a few arms, each a loss and what it changes in the study's settings, and the seeds that each arm is run with.
-Choosing happens in two studies alone, on validation scenes and over seeds that no other study uses: in "choice" each
-loss gets the learning rate, and the class weight or the number of mined anchors where it has one, with the highest mean
-AP, and in "choice at batch 4" the learning rate for smaller batches. All other studies report on test scenes.
+Choosing happens in few studies, on validation scenes and over seeds that no other study uses: in "settings" each loss
+gets the learning rate, and the class weight, the scale or the number of mined anchors where it has one, with the
+highest mean AP, from as many candidates as every other loss. All other studies report on test scenes.
+
+The book has had two editions of its evidence. ``SECOND`` is today's: ``CLAIMS`` says beforehand what is asked of it and
+what is expected. ``FIRST`` is kept as it was, as what chapters 11 to 16 were written from.
 """
 
 from dataclasses import dataclass, field
@@ -16,14 +19,16 @@ from focalbook.training import LOSSES, TrainSettings
 @dataclass(frozen=True)
 class Arm:
     """One line of a study: ``loss``, as arguments of ``training.class_losses``, and ``changes``, fields of the study's
-    ``TrainSettings`` that differ. ``like``: the family of ``VERSIONS`` whose chosen learning rate it takes, ``factor``
-    times; without a ``loss``, also its chosen loss. Explained in chapter 11.
+    ``TrainSettings`` that differ. ``like``: the family of losses that it belongs to; outside of a study that chooses,
+    it takes that family's chosen learning rate, ``factor`` times, and without a ``loss`` its chosen loss too. ``lrs``:
+    rates of its own in place of the study's. Explained in chapter 11.
     """
 
     loss: dict[str, Any] = field(default_factory=dict)
     like: str = ""
     changes: dict[str, Any] = field(default_factory=dict)
     factor: float = 1.0
+    lrs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,11 @@ class Study:
 
     ``question``: what it is there to answer. ``lrs``: peak learning rates that every arm is run with; without them each
     arm takes the one chosen for the family it is ``like`` in the study ``rates_from``. ``drawn``: of how many scenes
-    the detections are recorded. ``owners``: whether it is recorded who owns the loss at the start, in the middle and at
-    the end; ``calibration``: whether the scores of the trained model are compared with how often they are right.
-    Explained in chapter 11.
+    the detections are recorded. ``owners``: steps at which it is recorded who owns the loss; ``calibration``: whether
+    the scores of the trained model are compared with how often they are right; ``by_scene``: whether it is recorded
+    what became of each object of each scene. ``spread``: the standard deviation over seeds that is expected of a paired
+    difference in AP, from earlier records, from which follows what so many seeds can resolve. ``under_way``: that it is
+    declared, and not all of its runs are made. Explained in chapter 11.
     """
 
     question: str
@@ -48,8 +55,11 @@ class Study:
     dtype: str = "float32"
     scenes: int = 256
     drawn: int = 0
-    owners: bool = False
+    owners: tuple[int, ...] = ()
     calibration: bool = False
+    by_scene: bool = False
+    spread: float | None = None
+    under_way: bool = False
 
 
 FAMILIES = {
@@ -93,10 +103,10 @@ MAP = {
 TABLE_1B = ((0.0, 0.75), (0.1, 0.75), (0.2, 0.75), (0.5, 0.5), (1.0, 0.25), (2.0, 0.25), (5.0, 0.25))
 """The paper's gammas, each with its best alpha there (Lin et al. 2017b, table 1b)."""
 
-STUDIES = {
+FIRST = {
     "choice": Study(
         question="Which learning rate, and which version, serves each loss best?",
-        arms={name: Arm(loss) for versions in VERSIONS.values() for name, loss in versions.items()},
+        arms={name: Arm(loss, family) for family, versions in VERSIONS.items() for name, loss in versions.items()},
         seeds=(100, 101),
         collection=VALIDATION,
         lrs=(0.003, 0.01, 0.03, 0.1),
@@ -113,7 +123,7 @@ STUDIES = {
         arms={family: Arm(like=family) for family in LOSSES},
         seeds=(0, 1, 2),
         dtype="float64",
-        owners=True,
+        owners=(0, 300, 600),
     ),
     "choice at batch 4": Study(
         question="Which learning rate serves each loss at half the batch?",
@@ -196,4 +206,141 @@ STUDIES = {
         seeds=tuple(range(5)),
     ),
 }
-"""In the order in which they are run: what a study chooses, the later ones use."""
+"""The studies of the first edition, in the order in which they were run."""
+
+SCALES, WEIGHTS, KEPT = (0.5, 0.25, 0.125), (0.75, 0.9, 0.99), (64, 256, 1024)
+
+RIVALS = {
+    "cross-entropy": {"cross-entropy": dict(alpha=-1, gamma=0.0)},
+    "scaled cross-entropy": {f"cross-entropy x {scale:g}": dict(alpha=-1, gamma=0.0, scale=scale) for scale in SCALES},
+    "balanced cross-entropy": {f"balanced, alpha {alpha:g}": dict(alpha=alpha, gamma=0.0) for alpha in WEIGHTS},
+    "focal loss": {f"focal loss, alpha {alpha:g}": dict(alpha=alpha, gamma=2.0) for alpha in (0.25, 0.5, 0.75)},
+    "OHEM": {f"OHEM, {keep} hardest": dict(alpha=-1, gamma=0.0, hardest=keep) for keep in KEPT},
+}
+"""The losses that compete, and the versions of each. Cross-entropy has no version to choose, so it chooses from more
+learning rates: six candidates each. Scaled cross-entropy is the control: the loss is as small as focal loss makes it
+beside the box loss, without the focus."""
+
+TWO_RATES, SIX_RATES = (0.01, 0.03), (0.003, 0.006, 0.01, 0.02, 0.03, 0.06)
+LONGER = TrainSettings(steps=1200)
+FRESH = tuple(range(1000, 1020))
+"""Seeds that no study of the first edition used."""
+
+LADDER = {
+    "rung 1": SceneSettings(contrast=(0.10, 0.25), noise=0.20, extent=(4.0, 7.0)),
+    "rung 2": SceneSettings(contrast=(0.08, 0.22), noise=0.22, extent=(4.0, 7.0)),
+    "rung 3": SceneSettings(contrast=(0.07, 0.20), noise=0.23, extent=(4.0, 7.0), distractors=8),
+    "rung 4": SceneSettings(contrast=(0.05, 0.20), noise=0.25, extent=(4.0, 7.0), distractors=9, clutter=0.3),
+}
+"""Harder and harder scenes, on which cross-entropy alone is tried. The rule: the first rung on which its mean
+validation AP50 after 4800 steps lies between 0.5 and 0.8, or else the one nearest to 0.65; and half as many steps where
+these reach within 0.03 of that. The gain of focal loss plays no part."""
+
+SECOND = {
+    "settings": Study(
+        question="Which settings serve each loss best, if all choose from equally many?",
+        arms={
+            name: Arm(loss, family, lrs=TWO_RATES if len(versions) > 1 else SIX_RATES)
+            for family, versions in RIVALS.items()
+            for name, loss in versions.items()
+        },
+        seeds=(100, 101, 102, 103),
+        collection=VALIDATION,
+        settings=LONGER,
+        under_way=True,
+    ),
+    "focus or scale": Study(
+        question="Does focal loss find small objects better than what it replaces, and is it the focus or the scale?",
+        arms={family: Arm(like=family) for family in RIVALS},
+        seeds=FRESH,
+        rates_from="settings",
+        settings=LONGER,
+        under_way=True,
+        drawn=4,
+        by_scene=True,
+        spread=0.0115,  # focal loss and cross-entropy in the first edition's study "length", after 1200 steps
+    ),
+    "flood": Study(
+        question="Who owns the loss and its gradient, from the first steps on?",
+        arms={family: Arm(like=family) for family in RIVALS if family != "OHEM"},
+        seeds=FRESH[:4],
+        rates_from="settings",
+        settings=LONGER,
+        under_way=True,
+        owners=(0, 5, 10, 25, 50, 100, 200, 1200),
+    ),
+    "difficulty": Study(
+        question="On which scenes does plain cross-entropy miss objects, however long it trains?",
+        arms={
+            f"{rung}, {steps} steps": Arm(like="cross-entropy", changes=dict(scenes=scenes, steps=steps))
+            for rung, scenes in LADDER.items()
+            for steps in (2400, 4800)
+        },
+        seeds=(110, 111),
+        collection=VALIDATION,
+        rates_from="settings",
+        settings=LONGER,
+        under_way=True,
+    ),
+}
+"""The studies of the second edition, in the order in which they are run: what one chooses, the later ones use."""
+
+STUDIES = FIRST | SECOND
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A primary claim: said before its study was run, and judged by one number.
+
+    ``text``: what is claimed; ``study``; ``ours`` and ``rival``, two of its arms; ``score``, a column of
+    ``experiments.table``. With a ``margin``, that the two are as good as each other to within it (two one-sided t
+    tests); without, that they differ (paired t). ``expected``: what we believed beforehand. Explained in chapter 11.
+    """
+
+    text: str
+    study: str
+    ours: str
+    rival: str
+    score: str
+    expected: str
+    margin: float | None = None
+
+
+CLAIMS = (
+    Claim(
+        "Focal loss scores higher than plain cross-entropy",
+        "focus or scale",
+        "focal loss",
+        "cross-entropy",
+        "AP",
+        "yes, by about 0.02",
+    ),
+    Claim(
+        "Cross-entropy with a scaled loss scores as high as focal loss: what helps is the scale and not the focus",
+        "focus or scale",
+        "focal loss",
+        "scaled cross-entropy",
+        "AP",
+        "yes, to within 0.01",
+        margin=0.01,
+    ),
+    Claim(
+        "Focal loss scores higher than balanced cross-entropy",
+        "focus or scale",
+        "focal loss",
+        "balanced cross-entropy",
+        "AP",
+        "yes, by less than 0.01",
+    ),
+    Claim(
+        "Focal loss scores higher than online hard example mining",
+        "focus or scale",
+        "focal loss",
+        "OHEM",
+        "AP",
+        "no: mining scores at least as high",
+    ),
+)
+"""The primary claims. Holm's correction is over all of them; whatever else the book reports is exploratory. Those of
+the studies on missed objects, on training to the plateau, on the map and on real images join them before these are
+run."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from focalbook import distributed, mining
+from focalbook import allocator, distributed, mining
 from focalbook.anchors import AnchorSettings
 from focalbook.boxes import encode
 from focalbook.cousins import asymmetric_loss, gradient_harmonized_loss, poly_focal_loss
@@ -81,11 +81,12 @@ class TrainSettings:
 
 
 class Run(NamedTuple):
-    """A finished training: the ``model``, and ``losses``, the total training loss of every step, a list of floats
-    (chapter 9)."""
+    """A finished training: the ``model``, and of every step the total training loss in ``losses`` and the part of it
+    that is classification in ``classification``, lists of floats; the rest is the box loss (chapter 9)."""
 
     model: RetinaNet
     losses: list[float]
+    classification: list[float]
 
 
 def new_model(seed: int = 0, settings: TrainSettings = TrainSettings()) -> RetinaNet:
@@ -132,25 +133,30 @@ def class_losses(
     form: str = "focal",
     hardest: int | None = None,
     negatives: int | None = None,
+    scale: float = 1.0,
 ) -> torch.Tensor:
     """Classification loss of every output, (B, A, K) in nats, 0 where an anchor takes no part.
 
     ``logits`` (B, A, K); ``matches`` for the same B and A; ``alpha`` and ``gamma`` as in ``sigmoid_focal_loss``, or
     another of the ``FORMS`` with its own defaults. Ignored anchors take no part; with ``hardest`` only so many of the
-    hardest anchors of each image do, with ``negatives`` only so many negatives for each positive (``mining``). Raises
-    ``ValueError`` for an unknown form, and for both ways of mining at once. Explained in chapters 8 and 11.
+    hardest anchors of each image do, with ``negatives`` only so many negatives for each positive (``mining``). All is
+    multiplied by ``scale``, and the box loss is not: a scale below 1 gives classification less weight beside it. Raises
+    ``ValueError`` for an unknown form, for both ways of mining at once, and for a scale that is not positive. Explained
+    in chapters 8 and 11.
     """
     targets, counts = class_targets(matches.labels, logits.shape[-1])
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     if hardest is not None and negatives is not None:
         raise ValueError(f"hardest and negatives exclude each other, got {hardest} and {negatives}: leave one out")
+    if not 0 < scale < math.inf:
+        raise ValueError(f"scale must be a positive, finite number, got {scale}")
     losses = FORMS[form](logits, targets, counts, alpha, gamma)
     if hardest is not None:
         counts = mining.hardest(losses.sum(dim=-1), counts, hardest)
     if negatives is not None:
         counts = mining.negatives_per_positive(losses.sum(dim=-1), counts, matches.labels >= 0, negatives)
-    return losses * counts[..., None]
+    return losses * (scale * counts[..., None].to(losses))
 
 
 def detection_loss(
@@ -184,12 +190,18 @@ def batch_loss(
 ) -> torch.Tensor:
     """Total loss of ``model`` on the training scenes, or images, ``indices``: render, match, predict, compare; ``loss``
     as in ``class_losses`` (chapter 9)."""
+    classification, regression = batch_losses(model, indices, settings, *args, **loss)
+    return classification + regression
+
+
+def batch_losses(
+    model: RetinaNet, indices: Sequence[int], settings: TrainSettings, *args: Any, **loss: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two parts of ``batch_loss``, classification and box loss (chapter 9)."""
     images, boxes, labels = settings.scenes.batch(indices, TRAIN, model.device, model.dtype)
     labels = _with_noise(labels, indices, settings)
     logits, deltas = model(images)
-    return sum(  # type: ignore[return-value]  # because sum() of nothing would be the int 0
-        detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss)
-    )
+    return detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss)
 
 
 def _with_noise(labels: torch.Tensor, indices: Sequence[int], settings: TrainSettings) -> torch.Tensor:
@@ -221,7 +233,7 @@ def train(
     the CPU. ``dtype``: torch.float32, or torch.float64 for digits that hold on another machine. ``checkpoint``: a
     file to save to every few steps and to resume from; resuming ends with the same weights. ``model``: a
     ``RetinaNet`` to start from in place of ``new_model(seed, settings)``. ``look``: called as look(step, model) before
-    the first step and every ``PULSE`` steps, to measure without touching.
+    every step and after the last, to measure without touching.
 
     Within ``distributed.joined`` the processes share each batch, give each other their sums, and all return the run
     of one process on the whole batch; the first one alone shows progress and writes the checkpoint, which all must see.
@@ -237,6 +249,7 @@ def train(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device}, but torch sees no CUDA device: name 'cpu', or leave device out")
+    allocator.keep_freed_memory()
     model = (model or new_model(seed, settings)).to(device, dtype)
     optimizer, schedule = _optimizer(model, settings)
     state = dict(model=model, optimizer=optimizer, schedule=schedule)
@@ -245,12 +258,13 @@ def train(
     recent, terms = [], LOSSES[loss] if isinstance(loss, str) else loss
     _require_together(terms, settings, checkpoint, torch.tensor(len(losses), device=device))
 
-    if look and not losses:
-        look(0, model)
     for step in _progress(range(len(losses), settings.steps), settings.steps, losses):
+        if look:
+            look(step, model)
         first = (seed * settings.steps + step) * settings.batch
         indices = distributed.share(range(first, first + settings.batch))
-        total = batch_loss(model, indices, settings, **terms)
+        classification, regression = batch_losses(model, indices, settings, **terms)
+        total = classification + regression
         optimizer.zero_grad()
         total.backward()
         distributed.sum_gradients(model.parameters())
@@ -258,16 +272,16 @@ def train(
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
         schedule.step()
-        recent.append(total.detach())
+        recent.append(torch.stack([total, classification]).detach())
         if len(recent) == PULSE or step == settings.steps - 1:
             losses += distributed.total(torch.stack(recent)).tolist()
             recent.clear()
             _require_finite(losses, model, settings.lr)
             if checkpoint and distributed.rank() == 0:
                 _save(checkpoint, identity, losses, state)
-            if look:
-                look(step + 1, model)
-    return Run(model, losses)
+    if look:
+        look(settings.steps, model)
+    return Run(model, *map(list, zip(*losses)))
 
 
 def _optimizer(
@@ -276,10 +290,10 @@ def _optimizer(
     """The optimizer and the schedule of its learning rate."""
     if settings.optimizer == "sgd":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(
-            model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4
+            model.parameters(), lr=settings.lr, momentum=0.9, weight_decay=1e-4, fused=True
         )
     else:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=1e-4, fused=True)
     if settings.warmup:
         cycle = settings.optimizer == "adamw"  # SGD's momentum stays the paper's
         return optimizer, torch.optim.lr_scheduler.OneCycleLR(
@@ -298,17 +312,17 @@ def _require_together(
         raise ValueError(f"checkpoint {checkpoint} differs between processes: put it where every machine sees it")
 
 
-def _require_finite(losses: list[float], model: RetinaNet, lr: float) -> None:
+def _require_finite(losses: list[list[float]], model: RetinaNet, lr: float) -> None:
     """Looked at every ``PULSE`` steps; the weights too, because the last step may break them after its loss."""
     cure = f"lower lr (it is {lr:g}), or start at a prior below 0.5"
-    for step, value in enumerate(losses[-PULSE:], start=max(0, len(losses) - PULSE)):
+    for step, (value, _) in enumerate(losses[-PULSE:], start=max(0, len(losses) - PULSE)):
         if value - value != 0:  # true for NaN and for both infinities
             raise FloatingPointError(f"the loss is {value} at step {step}: {cure}")
     if not all(weight.isfinite().all() for weight in model.parameters()):
         raise FloatingPointError(f"a weight is not finite after step {len(losses) - 1}: {cure}")
 
 
-def _progress(steps: range, total: int, losses: list[float]) -> Iterator[int]:
+def _progress(steps: range, total: int, losses: list[list[float]]) -> Iterator[int]:
     """The steps, behind a bar with the last loss when a person watches: at a terminal or in a notebook, unless
     FOCALBOOK_QUIET is set, as it is while outputs are stored or validated."""
     watched = (sys.stderr.isatty() or "ipykernel" in sys.modules) and not os.environ.get("FOCALBOOK_QUIET")
@@ -321,17 +335,17 @@ def _progress(steps: range, total: int, losses: list[float]) -> Iterator[int]:
         for step in bar:
             yield step
             if losses:
-                bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+                bar.set_postfix(loss=f"{losses[-1][0]:.3f}", refresh=False)
 
 
-def _save(path: str | Path, identity: dict[str, Any], losses: list[float], state: dict[str, Any]) -> None:
+def _save(path: str | Path, identity: dict[str, Any], losses: list[list[float]], state: dict[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(dict(identity=identity, losses=losses, **{k: v.state_dict() for k, v in state.items()}), content)
     write(Path(path), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
 
-def _resume(path: str | Path, identity: dict[str, Any], state: dict[str, Any]) -> list[float]:
-    """Load the checkpoint into ``state`` and return the losses so far."""
+def _resume(path: str | Path, identity: dict[str, Any], state: dict[str, Any]) -> list[list[float]]:
+    """Load the checkpoint into ``state`` and return the two losses of each step so far."""
     content = Path(path).read_bytes()
     digest, content = content[:32], content[32:]
     if hashlib.sha256(content).digest() != digest:  # torch.load accepts a file with flipped bytes

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_studies import FAMILIES, OneProcess, remembered_hash, small_studies
+from small_studies import OneProcess, remembered_hash, small_studies
 
 from focalbook import evidence, experiments, records, sources
 
@@ -13,7 +13,6 @@ from focalbook import evidence, experiments, records, sources
 def plans(monkeypatch, tmp_path):
     """Small studies in place of the book's, and an empty folder for their records."""
     studies = small_studies()
-    monkeypatch.setattr(experiments, "VERSIONS", FAMILIES)
     monkeypatch.setattr(evidence, "ProcessPoolExecutor", OneProcess)  # others would know the true studies
     for module in (experiments, evidence):
         monkeypatch.setattr(module, "STUDIES", studies)

@@ -30,7 +30,7 @@ def small_studies():
     return {
         "choice": Study(
             "Which?",
-            {version: Arm(loss) for versions in FAMILIES.values() for version, loss in versions.items()},
+            {version: Arm(loss, family) for family, versions in FAMILIES.items() for version, loss in versions.items()},
             seeds=(100, 101),
             collection=VALIDATION,
             lrs=(0.01, 0.02),
@@ -100,8 +100,9 @@ def crafted(study, arm, lr, seed, ap=0.5):
         "AP": {"AP": ap, "AP50": ap, "AP75": ap},
         "training loss": [1.5, 0.5],
         "detections": [[]] * plan.drawn,
-        "owners": {"0": {}} if plan.owners else {},
+        "owners": {str(step): {} for step in plan.owners},
         "calibration": {"raw": {}} if plan.calibration else {},
+        "by scene": [{}] * plan.scenes if plan.by_scene else [],
     }
     record = json.loads(json.dumps(record))
     return dict(record, checksum=records.checksum(record))

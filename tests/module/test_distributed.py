@@ -32,18 +32,18 @@ from test_distributed import SETTINGS
 folder = Path(sys.argv[1])
 first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
 training.PULSE = 5
-counted = training.batch_loss
+counted = training.batch_losses
 
 def trained(name, dies_at):
     calls = []
 
-    def batch_loss(*rest, **loss):
+    def batch_losses(*rest, **loss):
         calls.append(rest)
         if len(calls) == dies_at and distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return counted(*rest, **loss)
 
-    training.batch_loss = batch_loss
+    training.batch_losses = batch_losses
     run = training.train("focal loss", 0, SETTINGS, "cpu", torch.float64, folder / f"{name}.pt")
     result = dict(weights=run.model.state_dict(), losses=run.losses, calls=len(calls), batch=len(calls[0][1]))
     torch.save(result, folder / f"{name}{distributed.rank()}")

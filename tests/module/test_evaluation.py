@@ -1,11 +1,20 @@
 """Average precision, on detections whose AP is known."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from focalbook.evaluation import as_detections, as_rows, average_precision, detect_scenes, evaluate
+from focalbook.evaluation import (
+    as_detections,
+    as_rows,
+    average_precision,
+    detect_scenes,
+    evaluate,
+    outcomes,
+    reachable,
+)
 from focalbook.retinanet import Detections
 from focalbook.scenes import TEST, VALIDATION, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model
@@ -45,12 +54,12 @@ def ap(detections, scenes):
 
 def test_perfect_detections_have_ap_1():
     score = ap([found((A, 0, 0.9), (B, 1, 0.3)), found((C, 0, 0.5))], scenes_of([(A, 0), (B, 1)], [(C, 0)]))
-    assert score == {"AP": 1, "AP50": 1, "AP75": 1, "by class": {"disc": 1, "square": 1}}
+    assert score == {"AP": 1, "AP50": 1, "AP75": 1, "by class": {"disc": 1, "square": 1}, "recall": 1}
 
 
 def test_no_detections_have_ap_0():
     score = ap([found(), found()], scenes_of([(A, 0), (B, 1)], [(C, 0)]))
-    assert score == {"AP": 0, "AP50": 0, "AP75": 0, "by class": {"disc": 0, "square": 0}}
+    assert score == {"AP": 0, "AP50": 0, "AP75": 0, "by class": {"disc": 0, "square": 0}, "recall": 0}
 
 
 def test_a_right_a_wrong_and_a_right_detection_by_hand():
@@ -91,6 +100,42 @@ def test_an_overlap_counts_at_the_thresholds_that_it_passes():
 def test_the_mean_is_over_the_classes():
     score = ap([found((A, 0, 0.9))], scenes_of([(A, 0), (B, 1)]))
     assert score["by class"] == {"disc": 1, "square": 0} and score["AP"] == 0.5
+
+
+def test_recall_counts_what_scores_above_the_false_detection_that_is_one_too_many():
+    scenes = scenes_of([(A, 0), (B, 0)], [(C, 0)])
+    first = found((A, 0, 0.9), (FAR, 0, 0.8), (FAR, 0, 0.7), (B, 0, 0.5))
+    # Two scenes may have two false detections in all: those of .8 and .7, and the third takes what lies below it.
+    assert ap([first, found((C, 0, 0.3))], scenes)["recall"] == 1
+    assert ap([first, found((FAR, 0, 0.6), (C, 0, 0.3))], scenes)["recall"] == pytest.approx(1 / 3)
+    assert ap([first, found((FAR, 0, 0.4), (C, 0, 0.3))], scenes)["recall"] == pytest.approx(2 / 3)
+
+
+def test_recall_of_scenes_without_objects_is_nan():
+    assert math.isnan(ap([found((A, 0, 0.9))], scenes_of([]))["recall"])
+
+
+def test_what_became_of_each_scene():
+    shifted = (10, 10, 30, 26)  # IoU .8 with A
+    detections = [found((B, 1, 0.9), (shifted, 0, 0.7), (FAR, 1, 0.4), (A, 1, 0.6)), found()]
+    first, second = outcomes(detections, scenes_of([(A, 0), (B, 1)], [(C, 0)]), CLASSES)
+    assert first.labels == [0, 1] and first.scores == pytest.approx([0.7, 0.9])
+    assert first.overlaps == pytest.approx([0.8, 1.0]) and first.false == pytest.approx([0.6, 0.4])
+    assert second == ([0], [0.0], [0.0], [])
+
+
+def test_what_is_reachable_is_the_best_box_of_the_right_class_before_nms():
+    class Proposing:
+        def detect(self, images, per_level, overlap, most):
+            assert overlap == 1.0
+            return [found((A, 0, 0.2), (B, 1, 0.9), ((10, 10, 30, 26), 0, 0.9)), found((A, 1, 0.5))]
+
+    assert reachable(Proposing(), scenes_of([(B, 1), (A, 0)], [(A, 0)])) == [[1.0, 1.0], [0.0]]
+
+
+def test_without_proposals_nothing_is_reachable():
+    model = SimpleNamespace(detect=lambda images, **options: [found()])
+    assert reachable(model, scenes_of([(A, 0), (B, 1)])) == [[0.0, 0.0]]
 
 
 def test_a_class_without_objects_is_nan_and_left_out():

@@ -24,7 +24,7 @@ from focalbook.owners import owners_of
 from focalbook.records import load, path_of, save
 from focalbook.scenes import TEST, VALIDATION
 from focalbook.sources import sources_hash
-from focalbook.training import PULSE, Run, new_model
+from focalbook.training import Run, new_model
 
 pytestmark = pytest.mark.usefixtures("plans")
 
@@ -397,9 +397,9 @@ def untrained(monkeypatch):
     def train(loss, seed, settings, device, dtype, look):
         asked.append((loss, seed, settings, dtype))
         model = new_model(seed, replace(settings, prior=0.4)).to(dtype)
-        for step in (*range(0, settings.steps, PULSE), settings.steps):
+        for step in range(settings.steps + 1):
             look(step, model)
-        return Run(model, [3.0] * 25 + [1.0, 2.0])
+        return Run(model, [3.0] * 25 + [1.0, 2.0], [2.0] * 25 + [0.5, 1.0])
 
     monkeypatch.setattr(evidence, "train", train)
     return asked
@@ -415,6 +415,7 @@ def test_a_run_follows_its_plan_and_its_record_says_so(untrained):
     assert record["loss"] == loss and record["settings"] == json.loads(json.dumps(asdict(settings)))
     assert [record[key] for key in ("collection", "scenes", "dtype")] == [TEST, 2, "float64"]
     assert record["training loss"] == [3.0, 1.5]  # the mean of every pulse
+    assert record["classification loss"] == [2.0, 0.75]
     assert record["versions"]["torch"] == torch.__version__ and record["sources"] == sources_hash()
     assert len(record["detections"]) == 1 and record["detections"][0]
     assert record["owners"] == {} and record["calibration"] == {}  # nobody asked
@@ -481,7 +482,7 @@ def test_a_training_that_diverges_is_a_result_and_not_lost(monkeypatch, capsys):
 def test_an_absurd_learning_rate_is_recorded_as_diverged(plans):
     plans["choice"] = replace(plans["choice"], lrs=(1e30,))
     record = evidence.run("choice", "cross-entropy", 1e30, 100)
-    assert "lower lr" in record["diverged"] and record["AP"]["AP"] == 0
+    assert "lower lr" in record["diverged"] and record["AP"]["AP"] == record["recall"] == 0
 
 
 def test_weights_broken_by_the_last_step_are_recorded_as_diverged_whatever_the_study_asks(plans, monkeypatch):
@@ -491,7 +492,7 @@ def test_weights_broken_by_the_last_step_are_recorded_as_diverged_whatever_the_s
         return optimizer, schedule
 
     monkeypatch.setattr(training, "_optimizer", breaking)
-    plans["choice"] = replace(plans["choice"], settings=replace(TINY, steps=1), owners=True, calibration=True)
+    plans["choice"] = replace(plans["choice"], settings=replace(TINY, steps=1), owners=(0, 1), calibration=True)
     record = evidence.run(*CHOICE)
     assert record["diverged"].startswith("a weight is not finite after step 0: lower lr") and record["AP"]["AP"] == 0
 
@@ -504,20 +505,32 @@ def untrained_model(settings):
     return new_model(CHOICE[-1], replace(settings, prior=0.4))
 
 
-def test_the_owners_are_recorded_at_the_start_in_the_middle_and_at_the_end(plans, untrained):
+def test_the_owners_are_recorded_at_the_steps_that_are_asked_for(plans, untrained):
     settings = replace(TINY, steps=130)
-    plans["choice"] = replace(plans["choice"], owners=True, settings=settings)
+    plans["choice"] = replace(plans["choice"], owners=(0, 7, 130), settings=settings)
     owned = evidence.run(*CHOICE)["owners"]
-    assert list(owned) == ["0", "50", "130"]  # of the pulses, the one at or before the middle
+    assert list(owned) == ["0", "7", "130"]
     assert owned["130"] == json.loads(json.dumps(owners_of(untrained_model(settings), settings)))
 
 
 def test_looking_at_the_owners_does_not_change_a_run(plans):
     without = evidence.run(*CHOICE)
-    plans["choice"] = replace(plans["choice"], owners=True)
+    plans["choice"] = replace(plans["choice"], owners=(0, 3))
     looked = evidence.run(*CHOICE)
     assert list(looked["owners"]) == ["0", "3"] and looked["training loss"] == without["training loss"]
     assert looked["AP"] == without["AP"]
+
+
+def test_a_study_can_record_what_became_of_each_scene(plans, untrained):
+    plans["choice"] = replace(plans["choice"], by_scene=True)
+    record = evidence.run(*CHOICE)
+    assert len(record["by scene"]) == 2
+    for scene in record["by scene"]:
+        ((label, score, overlap, best),) = scene["objects"]
+        assert label in (0, 1, 2) and 0 <= score <= 1 and (overlap == 0 or 0.5 <= overlap <= best) and best <= 1
+        assert len(scene["false"]) <= 5 and scene["false"] == sorted(scene["false"], reverse=True)
+    save(record)
+    assert CHOICE[1:] not in stale("choice")
 
 
 def test_a_study_that_asks_for_calibration_records_it(plans, untrained):

@@ -24,7 +24,7 @@ def started(monkeypatch):
 
     def untrained(loss, seed, settings, device, dtype, model):
         models.append(model)
-        return Run(model, [9.0, next(losses)])
+        return Run(model, [9.0, next(losses)], [0.0, 0.0])
 
     monkeypatch.setattr(reproducibility, "train", untrained)
     return models

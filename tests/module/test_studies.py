@@ -9,38 +9,73 @@ import torch
 from focalbook import experiments
 from focalbook.anchors import make_anchors
 from focalbook.experiments import plan_of, runs
+from focalbook.intervals import detectable
 from focalbook.matching import BACKGROUND, IGNORED, Matches, match
 from focalbook.records import RECORDS, path_of
 from focalbook.scenes import TEST, TRAIN, VALIDATION, render
-from focalbook.studies import MAP, STUDIES, VERSIONS
+from focalbook.studies import CLAIMS, FIRST, MAP, RIVALS, SECOND, STUDIES, VERSIONS
 from focalbook.training import LOSSES, TrainSettings, class_losses
 
 ARMS = [(study, arm) for study, plan in STUDIES.items() for arm in plan.arms]
-CHOOSING = ("choice", "choice at batch 4")
+CHOOSING = ("choice", "choice at batch 4", "settings", "difficulty")
 OTHERS = [study for study in STUDIES if study not in CHOOSING]
 
 
 @pytest.fixture(params=[0, -1], ids=["first chosen", "last chosen"])
 def choice(monkeypatch, request):
     """The first, or the last, of the versions and of the rates as if they had been chosen."""
-    rate = STUDIES["choice"].lrs[request.param]
-    monkeypatch.setattr(experiments, "chosen", lambda family: (list(VERSIONS[family])[request.param], rate))
-    monkeypatch.setattr(experiments, "chosen_rate", lambda family, study: rate)
+
+    def chosen(family, study="choice"):
+        plan = STUDIES[study]
+        arms = [(arm, spec.lrs or plan.lrs) for arm, spec in plan.arms.items() if spec.like == family]
+        return arms[request.param][0], arms[request.param][1][request.param]
+
+    monkeypatch.setattr(experiments, "chosen", chosen)
 
 
 # ---- choosing ----
 
 
-def test_each_version_of_each_family_is_an_arm_of_the_choice_with_its_loss():
-    arms = {version: arm.loss for version, arm in STUDIES["choice"].arms.items()}
-    assert arms == {version: loss for versions in VERSIONS.values() for version, loss in versions.items()}
-    assert len(arms) == sum(map(len, VERSIONS.values()))  # no name twice
+@pytest.mark.parametrize("study, families", [("choice", VERSIONS), ("settings", RIVALS)])
+def test_each_version_of_each_family_is_an_arm_of_the_choice_with_its_loss(study, families):
+    arms = {version: (arm.like, arm.loss) for version, arm in STUDIES[study].arms.items()}
+    assert arms == {
+        version: (family, loss) for family, versions in families.items() for version, loss in versions.items()
+    }
+    assert len(arms) == sum(map(len, families.values()))  # no name twice
 
 
-def test_the_choice_is_made_first_and_with_all_else_as_in_the_verdict():
-    assert next(iter(STUDIES)) == "choice"
-    assert STUDIES["choice"].settings == STUDIES["verdict"].settings
-    assert not any(arm.changes for arm in STUDIES["choice"].arms.values())
+def test_every_loss_chooses_from_as_many_settings_by_as_many_runs():
+    candidates = dict.fromkeys(RIVALS, 0)
+    for arm in STUDIES["settings"].arms.values():
+        candidates[arm.like] += len(arm.lrs)
+    assert set(candidates.values()) == {6} and len(STUDIES["settings"].seeds) >= 4
+
+
+@pytest.mark.parametrize(
+    "edition, choice, verdict", [(FIRST, "choice", "verdict"), (SECOND, "settings", "focus or scale")]
+)
+def test_the_choice_is_made_first_and_with_all_else_as_in_the_verdict(edition, choice, verdict):
+    assert next(iter(edition)) == choice
+    assert STUDIES[choice].settings == STUDIES[verdict].settings
+    assert not any(arm.changes for arm in STUDIES[choice].arms.values())
+
+
+def test_the_second_edition_reports_on_seeds_that_the_first_has_not_used():
+    used = {seed for plan in FIRST.values() for seed in plan.seeds}
+    assert not used & {seed for name, plan in SECOND.items() if name not in CHOOSING for seed in plan.seeds}
+
+
+def test_a_primary_claim_compares_two_arms_of_its_study_over_enough_seeds():
+    for claim in CLAIMS:
+        plan = STUDIES[claim.study]
+        assert {claim.ours, claim.rival} <= set(plan.arms) and claim.ours != claim.rival
+        assert len(plan.seeds) >= 20 and plan.spread and plan.collection == TEST
+        assert claim.expected and (claim.margin is None or claim.margin > 0)
+
+
+def test_a_study_with_a_primary_claim_can_resolve_a_hundredth():
+    assert all(detectable(plan.spread, len(plan.seeds)) <= 0.01 for plan in SECOND.values() if plan.spread)
 
 
 def test_the_choice_is_made_on_validation_scenes_and_all_others_report_on_test_scenes():
@@ -51,7 +86,7 @@ def test_the_choice_is_made_on_validation_scenes_and_all_others_report_on_test_s
 
 def test_a_study_takes_its_rates_from_one_that_chooses_with_its_batch():
     for study, plan in STUDIES.items():
-        if not plan.lrs:
+        if not plan.lrs and not all(arm.lrs for arm in plan.arms.values()):
             assert plan.rates_from in CHOOSING and plan.settings == STUDIES[plan.rates_from].settings, study
             assert list(STUDIES).index(plan.rates_from) < list(STUDIES).index(study)
 
@@ -79,7 +114,8 @@ def test_the_named_losses_are_families():
 
 @pytest.mark.parametrize("study", OTHERS)
 def test_every_arm_is_like_a_family(study):
-    assert {arm.like for arm in STUDIES[study].arms.values()} <= set(VERSIONS)
+    families = {arm.like for arm in STUDIES[STUDIES[study].rates_from].arms.values()}
+    assert {arm.like for arm in STUDIES[study].arms.values()} <= families
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -128,7 +164,8 @@ def test_no_two_arms_of_a_study_are_the_same_run(choice):
 def test_every_run_of_every_study_has_its_own_place(choice):
     places = [str(path_of(study, *run).relative_to(RECORDS)) for study in STUDIES for run in runs(study)]
     assert len({place.casefold() for place in places}) == len(places)  # on Windows and macOS too
-    assert len(places) == sum(len(p.arms) * len(p.seeds) * max(1, len(p.lrs)) for p in STUDIES.values())
+    rates = [(plan, arm.lrs or plan.lrs or (None,)) for plan in STUDIES.values() for arm in plan.arms.values()]
+    assert len(places) == sum(len(plan.seeds) * len(lrs) for plan, lrs in rates)
     for place in places:
         assert re.fullmatch(r"[\w-]+/[\w.%-]+\.json", place.replace("\\", "/"))
 

@@ -14,7 +14,16 @@ from focalbook.anchors import make_anchors
 from focalbook.losses import sigmoid_focal_loss
 from focalbook.matching import BACKGROUND, IGNORED, Matches, match
 from focalbook.scenes import TRAIN, SceneSettings, render
-from focalbook.training import LOSSES, TrainSettings, batch_loss, class_targets, detection_loss, new_model, train
+from focalbook.training import (
+    LOSSES,
+    TrainSettings,
+    batch_loss,
+    batch_losses,
+    class_targets,
+    detection_loss,
+    new_model,
+    train,
+)
 
 TINY = TrainSettings(steps=6, batch=2, channels=8, scenes=SceneSettings(size=48, cell=24, distractors=2))
 """Fast, and all the same with objects, distractors and three levels."""
@@ -163,9 +172,9 @@ def test_every_step_sees_fresh_scenes_and_no_two_seeds_share_one(monkeypatch):
 
     def watched(model, indices, *rest, **loss):
         seen.extend(indices)
-        return batch_loss(model, indices, *rest, **loss)
+        return batch_losses(model, indices, *rest, **loss)
 
-    monkeypatch.setattr(training, "batch_loss", watched)
+    monkeypatch.setattr(training, "batch_losses", watched)
     run(seed=0), run(seed=1), run(seed=2)
     assert len(seen) == len(set(seen)) == 3 * 6 * 2
 
@@ -235,20 +244,20 @@ def test_a_setting_that_cannot_train_is_named_with_its_value(setting, message):
 
 
 def break_at(monkeypatch, step, broken):
-    """Let ``batch_loss`` call ``broken`` on the true loss at this step (0 is the first)."""
+    """Let ``batch_losses`` call ``broken`` on the true classification loss at this step (0 is the first)."""
     steps = iter(range(10**9))
 
     def patched(*arguments, **options):
-        loss = batch_loss(*arguments, **options)
-        return broken(loss) if next(steps) == step else loss
+        classification, regression = batch_losses(*arguments, **options)
+        return (broken(classification) if next(steps) == step else classification), regression
 
-    monkeypatch.setattr(training, "batch_loss", patched)
+    monkeypatch.setattr(training, "batch_losses", patched)
 
 
 def count_calls(monkeypatch):
-    """A list that gets an entry at every call of ``batch_loss``."""
-    calls, counted = [], training.batch_loss
-    monkeypatch.setattr(training, "batch_loss", lambda *rest, **loss: calls.append(0) or counted(*rest, **loss))
+    """A list that gets an entry at every call of ``batch_losses``."""
+    calls, counted = [], training.batch_losses
+    monkeypatch.setattr(training, "batch_losses", lambda *rest, **loss: calls.append(0) or counted(*rest, **loss))
     return calls
 
 
@@ -309,7 +318,7 @@ def test_a_checkpoint_does_not_change_a_run(tmp_path):
 
 def test_a_finished_run_is_read_back_without_training(monkeypatch, tmp_path):
     first = run(checkpoint=str(tmp_path / "run.pt"))
-    monkeypatch.setattr(training, "batch_loss", None)
+    monkeypatch.setattr(training, "batch_losses", None)
     second = run(checkpoint=str(tmp_path / "run.pt"))
     assert first.losses == second.losses and same_weights(first.model, second.model)
 
@@ -522,6 +531,9 @@ def test_an_anchor_that_mining_leaves_out_has_no_gradient():
         (dict(hardest=0), "keep must be at least 1 .* got 0"),
         (dict(negatives=0), "ratio must be at least 1 .* got 0"),
         (dict(hardest=16, negatives=3), "hardest and negatives exclude each other, got 16 and 3: leave one out"),
+        (dict(scale=0.0), "scale must be a positive, finite number, got 0.0"),
+        (dict(scale=math.nan), "scale must be a positive, finite number, got nan"),
+        (dict(scale=math.inf), "scale must be a positive, finite number, got inf"),
     ],
     ids=str,
 )
@@ -747,19 +759,35 @@ def test_a_run_with_another_optimizer_resumes_to_the_same_bits_and_is_another_ru
         run(checkpoint=checkpoint)
 
 
+# ---- the scale of the loss, and its parts ----
+
+
+def test_a_scale_multiplies_the_classification_loss_and_leaves_the_box_loss():
+    model, settings = new_model(0, TINY).double(), TINY
+    whole = batch_losses(model, range(2), settings, alpha=-1, gamma=0.0)
+    part = batch_losses(model, range(2), settings, alpha=-1, gamma=0.0, scale=0.3)
+    assert part[0].item() == pytest.approx(0.3 * whole[0].item(), rel=1e-12)
+    assert part[1].item() == whole[1].item() > 0
+
+
+def test_a_run_tells_the_classification_loss_from_the_total():
+    result = run(settings=replace(TINY, steps=3), dtype=torch.float64)
+    classification, regression = batch_losses(new_model(0, TINY).double(), range(2), TINY, **LOSSES["focal loss"])
+    assert result.classification[0] == classification.item()
+    assert result.losses[0] == (classification + regression).item()
+    assert all(0 < part < total for part, total in zip(result.classification, result.losses))
+
+
 # ---- a look while training ----
 
 
-@pytest.mark.parametrize("steps, expected", [(5, [0, 2, 4, 5]), (6, [0, 2, 4, 6]), (1, [0, 1])])
-def test_a_look_is_taken_before_the_first_step_at_every_pulse_and_at_the_end(monkeypatch, steps, expected):
-    monkeypatch.setattr(training, "PULSE", 2)
+def test_a_look_is_taken_before_every_step_and_at_the_end():
     looks = []
-    run(settings=replace(TINY, steps=steps), look=lambda step, model: looks.append(step))
-    assert looks == expected
+    run(settings=replace(TINY, steps=5), look=lambda step, model: looks.append(step))
+    assert looks == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_look_sees_the_model_as_it_is_at_that_step_and_changes_nothing(monkeypatch):
-    monkeypatch.setattr(training, "PULSE", 2)
+def test_a_look_sees_the_model_as_it_is_at_that_step_and_changes_nothing():
     seen = {}
 
     def look(step, model):
@@ -781,4 +809,4 @@ def test_a_resumed_run_looks_only_at_what_is_left(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "PULSE", 2)
     looks = []
     run(checkpoint=checkpoint, look=lambda step, model: looks.append(step))
-    assert looks == [4, 6]
+    assert looks == [2, 3, 4, 5, 6]
