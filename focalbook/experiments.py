@@ -7,11 +7,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from focalbook.intervals import equivalence, holm, paired_interval
 from focalbook.records import Record, load, path_of
 from focalbook.sources import sources_hash
-from focalbook.studies import STUDIES
+from focalbook.studies import CLAIMS, STUDIES, Claim
 from focalbook.training import TrainSettings
 
 
@@ -57,6 +59,57 @@ def load_study(study: str) -> dict[str, list[Record]]:
     for arm, lr, seed in runs(study):
         records[arm].append(load(study, arm, lr, seed))
     return records
+
+
+def table(study: str) -> pd.DataFrame:
+    """The runs of a study as one tidy table, a row a run: its arm and the family of that ("like"), learning rate and
+    seed; AP, AP50, AP75, recall at one false detection a scene, the AP of each class ("AP disc"), in [0, 1]; and
+    whether it diverged, which counts as 0. What an older record does not tell is NaN (chapter 11).
+
+    Raises ``FileNotFoundError`` where a run is missing.
+    """
+    rows = []
+    for arm, lr, seed in runs(study):
+        record = load(study, arm, lr, seed)
+        row = {"arm": arm, "like": STUDIES[study].arms[arm].like, "lr": lr, "seed": seed, **record["AP"]}
+        row["recall"] = record.get("recall", math.nan)
+        row |= {f"AP {name}": score for name, score in record.get("AP by class", {}).items()}
+        rows.append(row | {"diverged": "diverged" in record})
+    return pd.DataFrame(rows)
+
+
+def differences(runs: pd.DataFrame, ours: str, rival: str, score: str = "AP") -> NDArray[np.float64]:
+    """What the arm ``ours`` scores above the arm ``rival`` in a ``table``, seed by seed: float64 (seeds,) (chapter 11).
+
+    Raises ``ValueError`` where the two were not run once each with the same seeds, or a score is NaN.
+    """
+    ours_by_seed, rival_by_seed = (runs[runs["arm"] == arm].set_index("seed")[score] for arm in (ours, rival))
+    if not ours_by_seed.index.is_unique or sorted(ours_by_seed.index) != sorted(rival_by_seed.index):
+        seeds = sorted(ours_by_seed.index), sorted(rival_by_seed.index)
+        raise ValueError(f"{ours} and {rival} must have the same seeds, one run each, got {seeds[0]} and {seeds[1]}")
+    found = (ours_by_seed - rival_by_seed).sort_index().to_numpy(np.float64)
+    if np.isnan(found).any():
+        raise ValueError(f"{score} of {ours} or {rival} is NaN: there was nothing to judge by")
+    return found
+
+
+def judged(claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """The primary claims and what came of them, a row a claim: its words, what was expected, the mean difference with
+    its interval, p, and p after Holm's correction over all of them, by which alone it holds or does not (chapter 11).
+    """
+    rows = []
+    for claim in claims:
+        found = differences(table(claim.study), claim.ours, claim.rival, claim.score)
+        interval = paired_interval(found)
+        p = interval.p if claim.margin is None else equivalence(found, claim.margin)
+        rows.append({"claim": claim.text, "expected": claim.expected, **interval._asdict(), "p": p})
+    judged = pd.DataFrame(rows)
+    judged["Holm"] = holm(judged["p"].tolist())
+    judged["holds"] = [
+        p < 0.05 and (claim.margin is not None or mean > 0)
+        for claim, p, mean in zip(claims, judged["Holm"], judged["mean"])
+    ]
+    return judged
 
 
 def stale(study: str) -> list[tuple[str, float, int]]:

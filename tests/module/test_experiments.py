@@ -3,12 +3,26 @@
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from small_studies import CHOICE, TINY, VERSIONS, crafted, edited, prefer, save_all
 
-from focalbook.experiments import bootstrap_interval, chosen, load_study, mean_ap, paired_gains, plan_of, runs, stale
-from focalbook.records import path_of, save
+from focalbook.experiments import (
+    bootstrap_interval,
+    chosen,
+    differences,
+    judged,
+    load_study,
+    mean_ap,
+    paired_gains,
+    plan_of,
+    runs,
+    stale,
+    table,
+)
+from focalbook.records import checksum, load, path_of, save
 from focalbook.scenes import TEST
+from focalbook.studies import Claim
 
 pytestmark = pytest.mark.usefixtures("plans")
 
@@ -158,6 +172,83 @@ def test_an_edited_record_is_refused_and_not_merely_stale():
     path.write_text(edited(path.read_text("utf-8")), "utf-8")
     with pytest.raises(ValueError, match="seed100"):
         stale("choice")
+
+
+# ---- one table, differences, and the claims ----
+
+
+def test_the_table_has_a_row_for_each_run_with_its_scores():
+    save_all("choice", ap=lambda version, lr, seed: lr * seed / 10)
+    found = table("choice")
+    assert len(found) == len(runs("choice")) == 12
+    row = found[(found["arm"] == VERSIONS[1]) & (found["lr"] == 0.02) & (found["seed"] == 101)].iloc[0]
+    assert (row["like"], row["AP"], row["AP75"]) == ("focal loss", pytest.approx(0.202), pytest.approx(0.202))
+    assert math.isnan(row["recall"]) and not row["diverged"]
+
+
+def test_a_run_that_diverged_is_in_the_table_with_0():
+    save_all("choice")
+    record = load(*CHOICE) | {"diverged": "the loss is nan", "recall": 0.0}
+    save(dict(record, checksum=checksum(record)))
+    (row,) = [row for row in table("choice").itertuples() if row.diverged]
+    assert (row.arm, row.recall) == (CHOICE[1], 0.0)
+
+
+def test_a_table_of_a_study_with_a_missing_run_is_refused():
+    save_all("choice")
+    path_of(*CHOICE).unlink()
+    with pytest.raises(FileNotFoundError, match="make it again with"):
+        table("choice")
+
+
+TABLE = pd.DataFrame(
+    [("a", seed, 0.5 + seed / 10) for seed in (0, 1)]
+    + [("b", seed, 0.25 + seed / 5) for seed in (1, 0)]
+    + [("c", 7, 0.5), ("d", 0, math.nan), ("d", 1, 0.5)],
+    columns=["arm", "seed", "AP"],
+)
+
+
+def test_differences_are_paired_by_seed_whatever_their_order():
+    assert differences(TABLE, "a", "b").tolist() == pytest.approx([0.25, 0.15])
+
+
+@pytest.mark.parametrize(
+    "rival, message",
+    [("c", r"a and c must have the same seeds, one run each, got \[0, 1\] and \[7\]"), ("d", "AP of a or d is NaN")],
+)
+def test_differences_of_what_does_not_pair_up_are_refused(rival, message):
+    with pytest.raises(ValueError, match=message):
+        differences(TABLE, "a", rival)
+
+
+CLAIM = Claim("Focal loss is better", "verdict", "focal loss", "cross-entropy", "AP", "yes")
+
+
+@pytest.mark.parametrize(
+    "gains, margin, holds",
+    [
+        ((0.10, 0.11, 0.12, 0.13), None, True),
+        ((-0.10, -0.11, -0.12, -0.13), None, False),  # it differs, but the wrong way
+        ((0.3, -0.2, 0.3, -0.2), None, False),
+        ((0.001, -0.002, 0.001, -0.001), 0.01, True),
+        ((0.3, -0.2, 0.3, -0.2), 0.01, False),
+    ],
+)
+def test_a_claim_holds_by_its_corrected_p_alone(plans, gains, margin, holds):
+    plans["verdict"] = replace(plans["verdict"], seeds=(0, 1, 2, 3))
+    save_all("choice")
+    save_all("verdict", ap=lambda family, lr, seed: 0.5 + (gains[seed] if family == "focal loss" else 0))
+    (row,) = judged([replace(CLAIM, margin=margin)]).itertuples()
+    assert row.holds is holds and row.mean == pytest.approx(sum(gains) / 4) and row.low <= row.mean <= row.high
+
+
+def test_several_claims_are_corrected_together(plans):
+    plans["verdict"] = replace(plans["verdict"], seeds=(0, 1, 2, 3))
+    save_all("choice")
+    save_all("verdict", ap=lambda family, lr, seed: 0.5 + (0.1 + seed / 30 if family == "focal loss" else 0))
+    alone, together = judged([CLAIM]), judged([CLAIM, CLAIM, CLAIM])
+    assert together["Holm"][0] == pytest.approx(3 * alone["p"][0]) and alone["Holm"][0] == alone["p"][0]
 
 
 # ---- gains, and their interval ----
