@@ -101,7 +101,8 @@ def _weights(alpha: torch.Tensor | Sequence[float], classes: int, like: torch.Te
     except (TypeError, ValueError):
         weights = like.new_empty(())
     if weights.shape != (classes,):
-        raise ValueError(f"alpha must hold {classes} numbers, one weight a class, got {alpha!r}")
+        given = alpha.tolist() if isinstance(alpha, torch.Tensor) else alpha  # on one line
+        raise ValueError(f"alpha must hold {classes} numbers, one weight a class, got {given!r}")
     if _at_hand(weights) and not ((weights >= 0) & weights.isfinite()).all():
         raise ValueError(f"alpha must hold finite weights of at least 0, got {weights.tolist()}")
     return weights

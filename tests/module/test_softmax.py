@@ -74,19 +74,13 @@ def exact(gamma):
 def test_value_and_slope_agree_with_50_digits(dtype, rel, gamma):
     x = torch.tensor(ROWS, dtype=dtype).repeat_interleave(4, 0)
     loss, slope = value_and_slope(functools.partial(softmax_focal_loss, gamma=gamma), x, torch.arange(4).repeat(12))
-    eps, tiny = torch.finfo(dtype).eps, torch.finfo(dtype).tiny
+    rounding, tiny = torch.finfo(dtype).eps if dtype == torch.float32 else 0, torch.finfo(dtype).tiny
     for row, got, got_slopes, (want, want_slopes, z) in zip(x.tolist(), loss.tolist(), slope.tolist(), exact(gamma)):
-        # Differences of logits are rounded, and each e of them with it: no formula of x in this type knows better.
-        allowed = rel + (1 + gamma) * eps * abs(float(z))
+        # In float32 a difference of far logits is rounded by more than the tolerance, and each power of e with it.
+        allowed = rel + (1 + gamma) * rounding * abs(float(z))
         assert abs(got - want) <= allowed * want + tiny
         for x_j, one, other in zip(row, got_slopes, want_slopes, strict=True):
-            assert abs(one - other) <= (allowed + eps * (max(row) - x_j)) * abs(other) + tiny
-
-
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_the_margin_is_no_excuse_in_float64(gamma):
-    """There the roundings of the differences are below the tolerance itself, however far the logits lie apart."""
-    assert all(2e-16 * (1 + gamma) * abs(float(z)) < 1e-12 for *_, z in exact(gamma) if abs(z) < 750)
+            assert abs(one - other) <= (allowed + rounding * (max(row) - x_j)) * abs(other) + tiny
 
 
 def test_with_gamma_0_it_is_cross_entropy_with_its_mean_and_weights():
@@ -133,7 +127,7 @@ def test_the_slopes_of_an_example_add_up_to_nothing():
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_first_and_second_derivatives_agree_with_finite_differences(gamma):
     x, t = examples(2, 3)
-    for reduction in REDUCTIONS:
+    for reduction in REDUCTIONS if gamma == 2 else ("none",):
         function = functools.partial(softmax_focal_loss, targets=t, alpha=ALPHA, gamma=gamma, reduction=reduction)
         assert torch.autograd.gradcheck(function, x.requires_grad_())
         assert torch.autograd.gradgradcheck(function, x)
@@ -275,6 +269,7 @@ def test_the_arguments_are_left_as_they_were():
         (dict(targets=torch.tensor([255, 0], dtype=torch.uint8)), r"targets must be classes from 0 to 2, got 255"),
         (dict(alpha=0.25), r"alpha must hold 3 numbers, one weight a class, got 0\.25"),
         (dict(alpha=[1.0, 2.0]), r"alpha must hold 3 numbers, one weight a class, got \[1\.0, 2\.0\]"),
+        (dict(alpha=torch.ones(2, 2)), r"alpha must hold 3 numbers, .* got \[\[1\.0, 1\.0\], \[1\.0, 1\.0\]\]"),
         (dict(alpha="abc"), r"alpha must hold 3 numbers, one weight a class, got 'abc'"),
         (dict(alpha=[1.0, -1.0, 1.0]), r"alpha must hold finite weights of at least 0, got \[1\.0, -1\.0, 1\.0\]"),
         (dict(alpha=[1.0, math.nan, 1.0]), r"alpha must hold finite weights .* got \[1\.0, nan, 1\.0\]"),
