@@ -12,6 +12,7 @@ the detector         idea                                                 chapte
 ``retinanet``        backbone, feature pyramid, heads, prior, detections  8
 ``mining``           online hard example mining                           11
 ``cousins``          three relatives of focal loss                        15
+``softmax``          focal loss for classes that exclude each other       22
 ``distributed``      what processes that train together add up            19
 ``files``            files, written whole or not at all                   11
 ``allocator``        memory that a step frees, kept for the next          9
