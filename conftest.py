@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import pytest
 
@@ -11,6 +12,8 @@ pytest_plugins = ["tools.pytest_whole"]
 # spinning workers on two busy cores are many times slower than two single threads.
 os.environ.setdefault("FOCALBOOK_QUIET", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if not shutil.which("nvidia-smi"):  # no GPU: Triton interprets the kernel of focalbook.fused in place of compiling it
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 SLOWEST = (
     "tests/book/test_course.py",

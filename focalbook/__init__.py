@@ -3,6 +3,7 @@
 ===================  ===================================================  =======
 the detector         idea                                                 chapter
 ===================  ===================================================  =======
+``fused``            the loss and its slope in one kernel for GPUs        17
 ``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17
 ``imbalance``        who owns the loss and the gradient                   1, 5
 ``scenes``           the synthetic data set                               6

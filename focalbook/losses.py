@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch._C._functorch import TransformType
 from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode, is_traceable_wrapper_subclass
 
 
 def _p_t(p: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], np.ndarray]:
@@ -295,9 +295,23 @@ def _are_hard(t: torch.Tensor, slack: float, work: torch.Tensor) -> bool:
 
 def _can_look(x: torch.Tensor) -> bool:
     """Whether the numbers are at hand: not on a GPU, which would have to wait, and not while a graph is traced."""
-    if torch.compiler.is_compiling() or x.device.type != "cpu":
+    return not _is_traced(x) and x.device.type == "cpu"
+
+
+def _is_traced(x: torch.Tensor) -> bool:
+    """Whether a graph is being traced, or the tensor stands for others: there are no numbers yet."""
+    if torch.compiler.is_compiling():
+        return True
+    return isinstance(x, FakeTensor) or is_traceable_wrapper_subclass(x) or _get_current_dispatch_mode() is not None
+
+
+def _takes_the_kernel(x: torch.Tensor) -> bool:
+    """Whether one kernel computes loss and slope: on a GPU that runs it."""
+    if x.device.type != "cuda" or _is_traced(x):
         return False
-    return not isinstance(x, FakeTensor) and _get_current_dispatch_mode() is None
+    from focalbook.fused import runs_on  # not before: it brings Triton
+
+    return runs_on(x.device)
 
 
 class _FocalLoss(torch.autograd.Function):
@@ -307,11 +321,15 @@ class _FocalLoss(torch.autograd.Function):
     def forward(
         inputs: torch.Tensor, targets: torch.Tensor, alpha: float, gamma: float, total: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        dtype, slack, known = _inner_dtype(inputs, targets), _slack(targets), targets.dtype == torch.bool
+        if _takes_the_kernel(inputs):
+            from focalbook.fused import fused_loss_and_slope
+
+            return fused_loss_and_slope(inputs, targets, alpha, gamma, total, dtype, slack)
         if not _can_look(inputs):
             loss, slope = _loss_and_slope(inputs, targets, alpha, gamma)
             return loss.sum() if total else loss, slope
         # In chunks, so that every pass but the first finds its numbers in the cache; the sum needs no array of losses.
-        dtype, slack, known = _inner_dtype(inputs, targets), _slack(targets), targets.dtype == torch.bool
         slope = torch.empty_like(inputs, dtype=dtype, memory_format=torch.contiguous_format)
         loss = slope.new_empty(min(CHUNK, inputs.numel())) if total else torch.empty_like(slope)
         flat_inputs, flat_targets, flat_slope, flat_loss = (v.reshape(-1) for v in (inputs, targets, slope, loss))

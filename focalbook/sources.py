@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 SOURCES = (
-    *("losses", "imbalance", "scenes", "boxes", "anchors", "matching", "retinanet"),
+    *("fused", "losses", "imbalance", "scenes", "boxes", "anchors", "matching", "retinanet"),
     *("mining", "cousins", "distributed", "training", "evaluation", "calibration", "owners"),
 )
 """The modules that determine a result. No two of them define the same name, and none imports under another name."""
