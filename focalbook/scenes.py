@@ -8,6 +8,7 @@ The image is a board of square cells and a cell holds at most one item, so items
 its item without a search.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -170,37 +171,52 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
     return x ^ ((x >> 31) & (2**33 - 1))
 
 
-def _bits(stream: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Sixty-four random bits a position, int64: hash of (stream, position). (B,) int64 -> (B, *shape)."""
-    golden = 0x9E3779B97F4A7C15 - 2**64
-    position = torch.arange(1, 1 + torch.Size(shape).numel(), device=stream.device)
-    return _mix(stream[..., None] + position * golden).view(*stream.shape, *shape)
+class _Drawn(NamedTuple):
+    """All random numbers of a batch: float64 in [0, 1) for the purposes of ``items`` (B, purposes, cells, 3), and of
+    the ``coarse`` and the ``fine`` octave (B, 3, places, places); and for the ``noise`` 64 bits a pixel, int64 (B,
+    size, size)."""
+
+    items: torch.Tensor
+    coarse: torch.Tensor
+    fine: torch.Tensor
+    noise: torch.Tensor
 
 
-def _stream(scene: torch.Tensor, purpose: int | torch.Tensor) -> torch.Tensor:
-    """The start of the random numbers of a scene for a purpose: int64, (B,)."""
-    return _mix(scene + purpose + 1)
+def _drawn(scene: torch.Tensor, settings: SceneSettings) -> _Drawn:
+    """Hashes of (scene, purpose, position), all in one call of the hash: a GPU is slowed by the number of calls."""
+    golden, size, side = 0x9E3779B97F4A7C15 - 2**64, settings.size, settings.size // settings.cell
+    # A color takes three numbers a cell, and so does, for short, all else that is drawn for a cell.
+    shapes = [(_COUNT + 1, settings.cells, 3), (1, 3, side + 1, side + 1), (1, 3, 4 * side + 1, 4 * side + 1)]
+    shapes += [(1, size, size)]
+    counts = [math.prod(shape) for shape in shapes]
+    stream = _mix(scene[:, None] + torch.arange(1, _NOISE + 2, device=scene.device))
+    position = torch.arange(1, 1 + max(counts), device=scene.device) * golden
+    bits = stream.new_empty(len(scene), sum(counts))
+    streams = stream.split([shape[0] for shape in shapes], dim=1)
+    for part, starts, (purposes, *_) in zip(bits.split(counts, dim=1), streams, shapes):
+        part = part.view(len(scene), purposes, -1)
+        torch.add(starts[..., None], position[: part.shape[2]], out=part)
+    bits, pixels = _mix(bits).split([sum(counts[:3]), counts[3]], dim=1)
+    parts = _uniform(bits).split(counts[:3], dim=1)
+    items, coarse, fine = (part.view(-1, *shape) for part, shape in zip(parts, shapes))
+    return _Drawn(items, coarse[:, 0], fine[:, 0], pixels.view(-1, size, size))
 
 
-def _uniform(stream: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Numbers in [0, 1) with 53 bits, float64, (B, *shape)."""
-    return ((_bits(stream, shape) >> 11) & (2**53 - 1)).double() * 2.0**-53
+def _uniform(bits: torch.Tensor) -> torch.Tensor:
+    """Numbers in [0, 1) from 53 of their 64 bits, float64."""
+    return ((bits >> 11) & (2**53 - 1)).double() * 2.0**-53
 
 
-def _pixel_noise(scene: torch.Tensor, size: int) -> torch.Tensor:
-    """Numbers in [-1, 1), (B, 3, size, size) float64: one hash a pixel, 21 of its bits a channel."""
-    bits = _bits(_stream(scene, _NOISE), (1, size, size))
-    noise = torch.empty(len(bits), 3, size, size, dtype=torch.float64, device=bits.device)
+def _pixel_noise(bits: torch.Tensor) -> torch.Tensor:
+    """Numbers in [-1, 1), (B, 3, size, size) float64, from (B, size, size): one hash a pixel, 21 bits a channel."""
+    noise = torch.empty(len(bits), 3, *bits.shape[1:], dtype=torch.float64, device=bits.device)
     for channel, shift in enumerate((0, 21, 42)):
-        noise[:, channel] = ((bits >> shift) & (2**21 - 1))[:, 0]
+        noise[:, channel] = (bits >> shift) & (2**21 - 1)
     return noise.mul_(2.0**-20).sub_(1)
 
 
-def _ground(scene: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
+def _ground(coarse: torch.Tensor, fine: torch.Tensor, settings: SceneSettings) -> torch.Tensor:
     """The background, (B, 3, size, size): value noise in two octaves, about 0.5 with amplitude ``clutter``."""
-    cells = settings.size // settings.cell
-    coarse = _uniform(_stream(scene, _COARSE), (3, cells + 1, cells + 1))
-    fine = _uniform(_stream(scene, _FINE), (3, 4 * cells + 1, 4 * cells + 1))
     octaves = _stretched(coarse, settings.size).add_(_stretched(fine, settings.size)).sub_(1)
     return octaves.mul_(settings.clutter).add_(0.5)
 
@@ -230,24 +246,22 @@ class _Items(NamedTuple):
     color: torch.Tensor
 
 
-def _items(scene: torch.Tensor, settings: SceneSettings) -> _Items:
+def _items(drawn: torch.Tensor, settings: SceneSettings) -> _Items:
+    """The items, by the numbers drawn for a cell's purposes, (B, purposes, cells, 3)."""
     few, most = settings.objects
-    # All purposes of a cell in one hash: a GPU is slowed by the number of calls. A color takes three numbers a cell.
-    purposes = torch.arange(_COUNT + 1, device=scene.device)
-    drawn = _uniform(_stream(scene[:, None], purposes), (settings.cells, 3))
     by_cell = drawn.flatten(2)[:, :, : settings.cells]
     count = few + (by_cell[:, _COUNT, :1] * (most - few + 1)).long()
     cell = by_cell[:, _ORDER].argsort(dim=1, stable=True)[:, : most + settings.distractors]
-    own = by_cell.gather(2, cell[:, None].expand(-1, len(purposes), -1))
+    own = by_cell.gather(2, cell[:, None].expand(-1, by_cell.shape[1], -1))
     of_color = drawn[:, _COLOR : _CONTRAST + 1].gather(2, cell[:, None, :, None].expand(-1, 2, -1, 3))
 
-    rank = torch.arange(cell.shape[1], device=scene.device)
+    rank = torch.arange(cell.shape[1], device=cell.device)
     label = torch.where(rank < count, (own[:, _KIND] * len(settings.classes)).long(), -1)
     kind = torch.full_like(label, -1)
     if settings.distractors:
-        others = _shape_numbers(settings.distractor_shapes, scene.device)
+        others = _shape_numbers(settings.distractor_shapes, cell.device)
         kind = torch.where(rank < count + settings.distractors, others[(own[:, _KIND] * len(others)).long()], kind)
-    kind = torch.where(label >= 0, _shape_numbers(settings.classes, scene.device)[label], kind)
+    kind = torch.where(label >= 0, _shape_numbers(settings.classes, cell.device)[label], kind)
 
     small, large = settings.extent
     half_width = small + (large - small) * own[:, _WIDTH]
@@ -291,23 +305,27 @@ def render(
 ) -> Scenes:
     """Render the scenes with these indices as one batch, on this device.
 
-    ``indices``: int, sequence or 1-d tensor of B ints, each at least 0. ``seed``: int, which collection (``TRAIN``,
-    ``VALIDATION``, ``TEST``, or another). ``settings``: a ``SceneSettings``. Returns ``Scenes`` on ``device``, the
-    images in ``dtype``. All is computed in float64 and only then cast; CPU and CUDA agree to 1e-9.
+    ``indices``: int, sequence or 1-d tensor of B ints, each at least 0; those that lie on a GPU already are not looked
+    at, because it would have to wait. ``seed``: int, which collection (``TRAIN``, ``VALIDATION``, ``TEST``, or
+    another). ``settings``: a ``SceneSettings``. Returns ``Scenes`` on ``device``, the images in ``dtype``. All is
+    computed in float64 and only then cast; CPU and CUDA agree to 1e-9.
 
     Raises ``ValueError`` for indices that are not such integers, for none, and for a seed that is no integer.
     Explained in chapter 6.
     """
-    indices = torch.as_tensor(indices)  # looked at before they move: a GPU would have to wait for the look
-    if indices.is_floating_point() or indices.dim() > 1 or indices.numel() == 0 or (indices < 0).any():
+    indices = torch.as_tensor(indices)
+    wrong = indices.is_floating_point() or indices.dim() > 1 or indices.numel() == 0
+    if wrong or indices.device.type == "cpu" and (indices < 0).any():
         raise ValueError(f"indices must be one or more integers that are at least 0, got {indices.tolist()}")
     if not isinstance(seed, int):
         raise ValueError(f"seed must be an integer, got {seed!r}")
-    scene = _mix(_mix(torch.full((), seed, device=device)) + indices.to(device).long().view(-1))
-    items = _items(scene, settings)
-    images = _ground(scene, settings)
+    # The seed's hash on the CPU, whatever the device: it is a number that no GPU has to give back.
+    scene = _mix(indices.to(device, non_blocking=True).long().view(-1) + _mix(torch.tensor(seed)).item())
+    drawn = _drawn(scene, settings)
+    items = _items(drawn.items, settings)
+    images = _ground(drawn.coarse, drawn.fine, settings)
     _draw(images, items, settings)
-    images.add_(_pixel_noise(scene, settings.size).mul_(settings.noise))
+    images.add_(_pixel_noise(drawn.noise).mul_(settings.noise))
 
     corners = [items.x - items.half_width, items.y - items.half_height]
     corners += [items.x + items.half_width, items.y + items.half_height]

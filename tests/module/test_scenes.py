@@ -16,6 +16,15 @@ BARE = SceneSettings(
 """Nothing but six objects on plain gray, all shapes in use."""
 
 
+SMALL = SceneSettings(size=8, cell=8, distractors=0, extent=(1.0, 3.0))
+"""Few random numbers a scene."""
+
+
+def drawn(count, settings=SMALL):
+    """All random numbers of the first scenes of the collection 0."""
+    return scenes._drawn(scenes._mix(scenes._mix(torch.tensor(0)) + torch.arange(count)), settings)
+
+
 def equal(a, b):
     return all(torch.equal(x, y) for x, y in zip(a, b))
 
@@ -101,7 +110,7 @@ def test_the_hash_is_splitmix64():
 
 
 def test_random_numbers_are_uniform():
-    numbers = scenes._uniform(scenes._stream(torch.arange(1000), scenes._COARSE), (100,)).flatten()
+    numbers = drawn(1000).fine.flatten()
     assert 0 <= numbers.min() and numbers.max() < 1
     counts = (numbers * 64).long().bincount(minlength=64).double()
     expected = len(numbers) / 64
@@ -110,31 +119,33 @@ def test_random_numbers_are_uniform():
 
 
 def test_every_random_bit_is_set_half_of_the_time():
-    bits = scenes._bits(scenes._stream(torch.arange(1000), scenes._NOISE), (64,)).flatten()
+    bits = drawn(1000).noise.flatten()
     share = torch.stack([((bits >> place) & 1).double().mean() for place in range(64)])
     assert ((share - 0.5).abs() < 5 * 0.5 / math.sqrt(len(bits))).all()
 
 
 def test_neighboring_scenes_purposes_and_positions_are_uncorrelated():
     n = 20000
-    numbers, other = (
-        scenes._uniform(scenes._stream(scenes._mix(torch.arange(n)), purpose), (2,))
-        for purpose in (scenes._X, scenes._Y)
-    )
+    numbers, other = (drawn(n).items[:, purpose, 0] for purpose in (scenes._X, scenes._Y))
     pairs = [(numbers[:, 0], numbers[:, 1]), (numbers[1:, 0], numbers[:-1, 0]), (numbers[:, 0], other[:, 0])]
     for a, b in pairs:
         assert abs(torch.corrcoef(torch.stack([a, b]))[0, 1]) < 5 / math.sqrt(n)
 
 
-def test_many_purposes_at_once_draw_what_each_draws_alone():
-    scene, purposes = scenes._mix(torch.arange(5)), torch.arange(4)
-    together = scenes._uniform(scenes._stream(scene[:, None], purposes), (3, 2))
-    for purpose in range(4):
-        assert torch.equal(together[:, purpose], scenes._uniform(scenes._stream(scene, purpose), (3, 2)))
+@pytest.mark.parametrize("settings", [SMALL, SceneSettings()], ids=["one cell", "default"])
+def test_every_number_is_the_hash_of_its_scene_its_purpose_and_its_position_alone(settings):
+    found, golden = drawn(3, settings), 0x9E3779B97F4A7C15 - 2**64
+    parts = [*found.items.unbind(1), found.coarse, found.fine, found.noise]
+    assert len(parts) == scenes._NOISE + 1
+    for purpose, part in enumerate(parts):
+        for scene, numbers in enumerate(part.flatten(1)):
+            start = scenes._mix(scenes._mix(scenes._mix(torch.tensor(0)) + scene) + purpose + 1)
+            want = scenes._mix(start + golden * torch.arange(1, 1 + len(numbers)))
+            assert torch.equal(numbers, want if purpose == scenes._NOISE else scenes._uniform(want))
 
 
 def test_pixel_noise_differs_between_pixels_and_channels():
-    noise = scenes._pixel_noise(torch.tensor([4]), 96)
+    noise = scenes._pixel_noise(drawn(1, SceneSettings()).noise)
     assert noise.unique().numel() > 0.98 * noise.numel()  # 21 bits: a few of the 27648 numbers meet by chance
     assert -1 <= noise.min() and noise.max() < 1 and abs(noise.mean()) < 0.02
 
@@ -284,6 +295,10 @@ def test_a_setting_that_no_scene_can_meet_is_named_with_its_value(setting, messa
 def test_a_seed_that_is_no_integer_is_named(seed):
     with pytest.raises(ValueError, match=f"seed must be an integer, got {seed!r}"):
         render([0], seed)
+
+
+def test_indices_that_lie_on_another_device_are_not_looked_at():
+    assert render(torch.tensor([-1], device="meta"), device="meta").images.shape == (1, 3, 96, 96)
 
 
 @pytest.mark.parametrize("indices", [-1, [0, -3], [[0, 1]]])
