@@ -59,6 +59,6 @@ def gradient_harmonized_loss(
     size = torch.sigmoid((inputs * (1 - 2 * t)).detach())  # |p - t|
     place = (size.nan_to_num() * bins).long().clamp(max=bins - 1)  # a NaN stays in the loss, for others to find
     crowd = torch.zeros(bins, dtype=inputs.dtype, device=inputs.device)
-    crowd.index_add_(0, place[counts], torch.ones_like(size[counts]))
+    crowd.index_add_(0, place.flatten(), counts.flatten().to(crowd))  # no selection: a GPU would have to wait for it
     weight = counts.sum() / (crowd[place].clamp(min=1) * (crowd > 0).sum())
     return weight * sigmoid_focal_loss(inputs, targets, -1, 0.0)

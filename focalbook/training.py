@@ -209,9 +209,10 @@ def _with_noise(labels: torch.Tensor, indices: Sequence[int], settings: TrainSet
     if settings.label_noise == 0:
         return labels
     draw = torch.Generator().manual_seed(int(indices[0]))
-    wrong = torch.rand(labels.shape, generator=draw).to(labels.device) < settings.label_noise
+    wrong = torch.rand(labels.shape, generator=draw).to(labels.device, non_blocking=True) < settings.label_noise
     classes = len(settings.scenes.classes)
-    others = (labels + torch.randint(1, classes, labels.shape, generator=draw).to(labels.device)) % classes
+    shift = torch.randint(1, classes, labels.shape, generator=draw).to(labels.device, non_blocking=True)
+    others = (labels + shift) % classes
     return torch.where(wrong & (labels >= 0), others, labels)
 
 
@@ -257,22 +258,18 @@ def train(
     losses = _resume(checkpoint, identity, state) if checkpoint and Path(checkpoint).exists() else []
     recent, terms = [], LOSSES[loss] if isinstance(loss, str) else loss
     _require_together(terms, settings, checkpoint, torch.tensor(len(losses), device=device))
+    gradients = (_Replay if _replays(device, settings) else _Gradients)(model, settings, terms)
 
     for step in _progress(range(len(losses), settings.steps), settings.steps, losses):
         if look:
             look(step, model)
         first = (seed * settings.steps + step) * settings.batch
-        indices = distributed.share(range(first, first + settings.batch))
-        classification, regression = batch_losses(model, indices, settings, **terms)
-        total = classification + regression
-        optimizer.zero_grad()
-        total.backward()
+        recent.append(gradients(distributed.share(range(first, first + settings.batch))))
         distributed.sum_gradients(model.parameters())
         if settings.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
         schedule.step()
-        recent.append(torch.stack([total, classification]).detach())
         if len(recent) == PULSE or step == settings.steps - 1:
             losses += distributed.total(torch.stack(recent)).tolist()
             recent.clear()
@@ -282,6 +279,53 @@ def train(
     if look:
         look(settings.steps, model)
     return Run(model, *map(list, zip(*losses)))
+
+
+class _Gradients:
+    """Called with the indices of a batch, it leaves the gradients in the parameters and returns the total loss and its
+    classification part, (2,)."""
+
+    def __init__(self, model: RetinaNet, settings: TrainSettings, terms: dict[str, Any]) -> None:
+        self.model, self.settings, self.terms = model, settings, terms
+
+    def __call__(self, indices: Any) -> torch.Tensor:
+        self.model.zero_grad()
+        classification, regression = batch_losses(self.model, indices, self.settings, **self.terms)
+        total = classification + regression
+        total.backward()
+        return torch.stack([total, classification]).detach()
+
+
+class _Replay(_Gradients):
+    """The same, recorded once as a CUDA graph: all kernels of a batch are then started by one call.
+
+    A GPU is done with a small batch before its several hundred kernels have been started one by one. A recorded kernel
+    finds its numbers where they were, so indices, losses and gradients keep their places.
+    """
+
+    def __init__(self, model: RetinaNet, settings: TrainSettings, terms: dict[str, Any]) -> None:
+        super().__init__(model, settings, terms)
+        self.indices = torch.zeros(settings.batch, dtype=torch.int64, device=model.device)
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):  # what a first run makes once, such as compiled kernels, must be there before
+            for _ in range(3):
+                super().__call__(self.indices)
+        here.wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = super().__call__(self.indices)
+
+    def __call__(self, indices: Any) -> torch.Tensor:
+        torch.arange(indices[0], indices[-1] + 1, out=self.indices)
+        self.graph.replay()
+        return self.losses.clone()
+
+
+def _replays(device: torch.device, settings: TrainSettings) -> bool:
+    """Whether a batch's work lies on one GPU, and is the same for every batch but for the indices of its scenes."""
+    alike = isinstance(settings.scenes, SceneSettings) and settings.label_noise == 0
+    return device.type == "cuda" and distributed.world() == 1 and alike
 
 
 def _optimizer(
@@ -318,7 +362,7 @@ def _require_finite(losses: list[list[float]], model: RetinaNet, lr: float) -> N
     for step, (value, _) in enumerate(losses[-PULSE:], start=max(0, len(losses) - PULSE)):
         if value - value != 0:  # true for NaN and for both infinities
             raise FloatingPointError(f"the loss is {value} at step {step}: {cure}")
-    if not all(weight.isfinite().all() for weight in model.parameters()):
+    if not torch.stack([weight.isfinite().all() for weight in model.parameters()]).all():
         raise FloatingPointError(f"a weight is not finite after step {len(losses) - 1}: {cure}")
 
 
