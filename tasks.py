@@ -217,6 +217,13 @@ def bench():
 
 
 @command
+def gpu(*arguments):
+    """ask a GPU what only a GPU can tell: tests, scenes, speed, studies, into book/measured (gpu loss for one stage)"""
+    install()
+    call("-m", "tools.gpu", *arguments)
+
+
+@command
 def clean():
     """remove what was built, and .venv"""
     for folder in (SITE.parent, VENV):

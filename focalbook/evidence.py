@@ -210,8 +210,17 @@ def _end_with_the_command() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+ROOM = 2**31
+"""Bytes of a GPU's memory that a run may take, with what its process takes to begin with."""
+
+
 def _at_a_time() -> int:
-    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+    """A run for each core; on a GPU, which a single run leaves idle most of the time, at most what its memory holds."""
+    cores = os.cpu_count() or 1
+    if not torch.cuda.is_available():
+        return cores
+    free, _ = torch.cuda.mem_get_info()
+    return max(1, min(cores, free // ROOM))
 
 
 def _agrees(task: tuple[str, str, float, int]) -> bool:

@@ -43,7 +43,7 @@ PAGES = {"as usual": {}, "kept": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOL
 BASE = "torchvision's formula"
 
 
-def torchvision_formula(inputs, targets, alpha=0.25, gamma=2.0):
+def torchvision_formula(inputs, targets, alpha: float = 0.25, gamma: float = 2.0):
     """The formula of ``torchvision.ops.sigmoid_focal_loss``, written out, without its reduction."""
     p = torch.sigmoid(inputs)
     ce = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
@@ -142,31 +142,35 @@ def peak_bytes(run, device):
     return peak
 
 
-def measure(device, pages):
-    """Rows of the table for one device, each with its times faster than ``BASE``: quartiles over the rounds."""
+def measured(device, pages, size, losses):
+    """Rows of the table for one device and size, each with its times faster than ``BASE``: quartiles over the
+    rounds. ``losses``: ``variants()``, or some of them and others."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(size, generator=generator).to(device).requires_grad_()
+    targets = (torch.rand(size, generator=generator) < 0.01).float().to(device)
+    runs = {name: partial(forward_backward, loss, inputs, targets) for name, loss in losses.items()}
+    runs["limit"] = limit(inputs.detach(), targets)
+    for run in runs.values():  # compiles, and warms up
+        run(), run()
+    rounds = [{name: seconds(run, device) for name, run in runs.items()} for _ in range(ROUNDS)]
     rows = []
-    for size in SIZES[device]:
-        generator = torch.Generator().manual_seed(0)
-        inputs = torch.randn(size, generator=generator).to(device).requires_grad_()
-        targets = (torch.rand(size, generator=generator) < 0.01).float().to(device)
-        losses = variants()
-        runs = {name: partial(forward_backward, loss, inputs, targets) for name, loss in losses.items()}
-        runs["limit"] = limit(inputs.detach(), targets)
-        for run in runs.values():  # compiles, and warms up
-            run(), run()
-        rounds = [{name: seconds(run, device) for name, run in runs.items()} for _ in range(ROUNDS)]
-        for name, run in runs.items():
-            times = statistics.quantiles((taken[BASE] / taken[name] for taken in rounds), n=4, method="inclusive")
-            row = {"device": device, "pages": pages, "logits": size, "variant": name}
-            row["milliseconds"] = round(1e3 * statistics.median(taken[name] for taken in rounds), 4)
-            row["times"] = [round(value, 3) for value in times]
-            if name != "limit":
-                row["kept"] = round(kept_bytes(losses[name], inputs, targets) / size, 1)
-                inputs.grad = None
-                row["peak"] = round(peak_bytes(run, device) / size, 1)
-            rows.append(row)
-        torch.compiler.reset()
+    for name, run in runs.items():
+        times = statistics.quantiles((taken[BASE] / taken[name] for taken in rounds), n=4, method="inclusive")
+        row = {"device": device, "pages": pages, "logits": size, "variant": name}
+        row["milliseconds"] = round(1e3 * statistics.median(taken[name] for taken in rounds), 4)
+        row["times"] = [round(value, 3) for value in times]
+        if name != "limit":
+            row["kept"] = round(kept_bytes(losses[name], inputs, targets) / size, 1)
+            inputs.grad = None
+            row["peak"] = round(peak_bytes(run, device) / size, 1)
+        rows.append(row)
+    torch.compiler.reset()
     return rows
+
+
+def measure(device, pages):
+    """Rows of the table for one device, size after size."""
+    return [row for size in SIZES[device] for row in measured(device, pages, size, variants())]
 
 
 def table(rows):

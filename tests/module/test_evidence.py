@@ -239,6 +239,15 @@ def test_the_time_is_stated_for_runs_whose_learning_rate_is_not_chosen_yet(capsy
     assert lines(capsys)[1] == f"about {everything} min in all"
 
 
+@pytest.mark.parametrize("free, runs", [(80e9, 16), (7e9, 3), (1e9, 1)])
+def test_a_gpu_gets_as_many_runs_as_cores_and_memory_allow(free, runs, monkeypatch):
+    monkeypatch.setattr(evidence.os, "cpu_count", lambda: 16)
+    assert torch.cuda.is_available() or evidence._at_a_time() == 16
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(free), int(80e9)))
+    assert evidence._at_a_time() == runs
+
+
 def test_the_expected_time_of_a_run_grows_with_its_steps_and_is_measured_once(plans, monkeypatch):
     monkeypatch.setattr(evidence, "_SECONDS", {})
     first = evidence.expected_seconds("choice", "cross-entropy")

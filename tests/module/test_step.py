@@ -21,7 +21,7 @@ CUDA = torch.cuda.is_available()
 SMALL = TrainSettings(
     steps=PULSE + 2, batch=2, channels=8, scenes=SceneSettings(size=48, distractors=1, objects=(0, 2))
 )
-TERMS = LOSSES | {form: dict(form=form) for form in FORMS} | dict(hardest=dict(hardest=8), negatives=dict(negatives=3))
+TERMS = {form: dict(form=form) for form in FORMS} | dict(hardest=dict(hardest=8), negatives=dict(negatives=3))
 
 
 class Kernels(TorchDispatchMode):
