@@ -11,8 +11,7 @@ A stage runs in a process of its own, which ends when its time is up. Its answer
 at once into gpu-STAGE.json: a stage that is started again goes on with the parts that are missing. Answers of another
 device, torch or code are not mixed with new ones: they are made again.
 
-It takes torch, torchvision for the stage rival, NumPy, matplotlib, Pillow, tqdm, pytest, hypothesis and mpmath, and
-pycocotools, which may lie in _build/gpu (CONTRIBUTING.md says how it gets there).
+What it needs beside torch, and how that gets to a machine without a network, says CONTRIBUTING.md.
 """
 
 import argparse
@@ -36,7 +35,6 @@ from tasks import ROOT
 from tools.gpu.stages import STAGES
 
 OUT = ROOT / "book" / "measured"
-BROUGHT = ROOT / "_build" / "gpu"
 
 
 def main(arguments=None):
@@ -80,8 +78,7 @@ def run(stage, options):
     seconds = STAGES[stage].seconds if options.seconds is None else options.seconds
     print(f"{stage}: {STAGES[stage].question} (at most {seconds} s)", flush=True)
     command = [sys.executable, "-m", "tools.gpu", stage, "--inside", "--out", options.out, "--device", options.device]
-    paths = [str(ROOT), os.environ.get("PYTHONPATH", ""), str(BROUGHT)]  # the brought one last: installed goes first
-    environment = os.environ | {"FOCALBOOK_QUIET": "1", "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    environment = os.environ | {"FOCALBOOK_QUIET": "1"}
     child = subprocess.Popen([*command, *["--tiny"] * options.tiny], cwd=ROOT, env=environment, start_new_session=True)
     try:
         return child.wait(seconds)

@@ -27,9 +27,8 @@ from xml.etree import ElementTree
 
 import torch
 
-from focalbook import evidence, prose, training
+from focalbook import prose, training
 from focalbook.evaluation import evaluate
-from focalbook.experiments import stale
 from focalbook.fused import runs_on
 from focalbook.scenes import TEST, SceneSettings
 from focalbook.studies import MAP, STUDIES
@@ -319,6 +318,8 @@ HERE = replace(STUDIES["verdict"], seeds=tuple(range(20)), dtype="float32")
 
 def studies(device: str, tiny: bool, done: set[str]) -> Parts:
     """The verdict; then what is declared as under way, and not made."""
+    from focalbook import evidence  # not above: it needs libraries that no other stage needs
+
     _know(tiny)
     tasks = {" ".join(map(str, task)): task for name in STUDIES for task in missing(name)}
     if tiny:
@@ -331,6 +332,8 @@ def studies(device: str, tiny: bool, done: set[str]) -> Parts:
 
 
 def missing(study: str) -> list[tuple[str, str, float, int]]:
+    from focalbook.experiments import stale
+
     try:
         return [(study, *task) for task in stale(study)] if STUDIES[study].under_way else []
     except FileNotFoundError as error:
@@ -346,6 +349,8 @@ def _know(tiny: bool) -> None:
 
 
 def _make(task: tuple[str, str, float, int], device: str, tiny: bool) -> dict[str, Any]:
+    from focalbook import evidence
+
     torch.set_num_threads(1)
     _know(tiny)
     return evidence.run(*task, device)
@@ -354,8 +359,8 @@ def _make(task: tuple[str, str, float, int], device: str, tiny: bool) -> dict[st
 STAGES = {
     "tests": Stage("Does all that was written for a GPU hold on one?", 180, tests),
     "scenes": Stage("Are its scenes those of the CPU?", 120, scenes),
-    "loss": Stage("How fast is the loss beside others, and beside the memory?", 300, loss),
-    "step": Stage("How many scenes and steps a second, alone and several runs at once?", 300, step),
+    "loss": Stage("How fast is the loss beside others, and beside the memory?", 240, loss),
+    "step": Stage("How many scenes and steps a second, alone and several runs at once?", 240, step),
     "rival": Stage("How fast and how good is torchvision's RetinaNet of the same parts?", 240, rival),
     "chapters": Stage("Do the chapters that train say the same?", 180, chapters),
     "studies": Stage("What does the verdict say with twice the seeds, and what else is not made yet?", 600, studies),
