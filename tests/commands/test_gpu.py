@@ -222,6 +222,8 @@ def test_a_stage_runs_in_a_process_of_its_own_and_ends_with_its_time(tmp_path, c
 
 def test_the_records_of_declared_studies_are_filed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(records, "RECORDS", tmp_path / "records")
+    assert command.main(["--file", "--out", str(tmp_path)]) == 1
+    assert "run the stage studies first" in capsys.readouterr().out
     kept = {"study": "alpha", "arm": "alpha 0.1", "seed": 0, "settings": {"lr": 0.01}}
     parts = {"one": kept, "two": kept | {"study": stages.VERDICT}}
     (tmp_path / "gpu-studies.json").write_text(json.dumps({"parts": parts}))

@@ -165,7 +165,11 @@ def shown(answer):
 
 def filed(out):
     """Move the records that the stage ``studies`` made for declared studies into book/records."""
-    made = json.loads((out / "gpu-studies.json").read_text("utf-8"))["parts"].values()
+    path = out / "gpu-studies.json"
+    if not path.exists():
+        print(f"there is no {path}: run the stage studies first, or name its folder with --out")
+        return 1
+    made = json.loads(path.read_text("utf-8"))["parts"].values()
     declared = [record for record in made if record["study"] in STUDIES]
     for record in declared:
         records.save(record)
