@@ -543,7 +543,7 @@ KINDS = {
     "changed source under a magic": Kind(files, "not plain Python", write_first("%%capture")),
     # printed text
     "digit in printed text": Kind(executed, PRINTED, printed("0.0048 nats", "0.0049 nats")),
-    "digit in a printed table": Kind(executed, PRINTED, printed("p_t = 0.9  : 100", "p_t = 0.9  : 101")),
+    "digit in a printed table": Kind(executed, PRINTED, printed("p_t = 0.9: 100", "p_t = 0.9: 101")),
     "printed 1.0 for 1": Kind(executed, PRINTED, printed("gamma 1   ", "gamma 1.0 ")),
     "space in printed text": Kind(executed, PRINTED, printed("mean: ", "mean:  ")),
     "line deleted from printed text": Kind(executed, PRINTED, delete_line),
@@ -560,13 +560,15 @@ KINDS = {
     "absolute path": Kind(files, "absolute path", printed("0.0048 nats", "/home/someone/book")),
     "memory address": Kind(files, "memory address", printed("0.0048 nats", "<object at 0x7f0012345678>")),
     # tables
-    "digit in a table": Kind(executed, TABLE, tabled("3.2058e-05", "3.2068e-05")),
+    "digit in a table": Kind(executed, TABLE, tabled("3.206e-05", "3.207e-05")),
     "more digits in a table than hold elsewhere": Kind(files, "more than 5 digits", tabled("1.4774", "1.47741")),
     "script in a table": Kind(files, NO_TABLE, tabled("</tbody>", f"{SCRIPT}</tbody>")),
     "handler in a table": Kind(files, NO_TABLE, tabled("<td>", '<td onclick="alert(1)">')),
     "picture from elsewhere in a table": Kind(files, NO_TABLE, tabled("<td>", '<td><img src="//example.org/a.png">')),
     "style of a table that hides": Kind(files, NO_TABLE, tabled(".dataframe thead", "body")),
-    "style of a table that loads": Kind(files, NO_TABLE, tabled("text-align: right", "background: url(//example.org/a)")),
+    "style of a table that loads": Kind(
+        files, NO_TABLE, tabled("text-align: right", "background: url(//example.org/a)")
+    ),
     # outputs of other kinds, types and orders
     "fake traceback": Kind(executed, ADDED, error),
     "error for an output": Kind(executed, ADDED, only_an_error),
