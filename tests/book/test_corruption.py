@@ -581,7 +581,7 @@ KINDS = {
     "HTML with a script": Kind(files, NO_TABLE, displayed({"text/html": SCRIPT})),
     "script as an output": Kind(files, OTHER_KIND, displayed({"application/javascript": "alert(1)"})),
     # figures
-    "coordinate in a figure": Kind(executed, PICTURE, drawn("L 249.431161", "L 249.431162")),
+    "coordinate in a figure": Kind(executed, PICTURE, drawn("L 251.837034", "L 251.837035")),
     "color in a figure": Kind(executed, PICTURE, drawn("stroke: #5a6472", "stroke: #5a6473")),
     "pixel in a figure": Kind(executed, PICTURE, a_pixel, EVIDENCE),
     "figures exchanged": Kind(executed, PICTURE, exchange_figures, EVIDENCE),
