@@ -46,7 +46,7 @@ def cumulative_share(values: torch.Tensor) -> torch.Tensor:
     """The paper's figure 4: sorted from small to large, summed up, divided by the total.
 
     ``values``: N numbers, at least 0, any shape. Returns N float64 numbers rising to 1: entry k is the share that the
-    k + 1 smallest own. Raises ``ValueError`` as ``shares`` does. Explained in chapter 5.
+    k + 1 smallest own. Raises ``ValueError`` as ``shares`` does. Explained in chapter 14.
     """
     _positive_sum(values)
     sums = values.double().flatten().sort().values.cumsum(0)

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
@@ -122,6 +123,21 @@ def draw_boxes(axes: Axes, boxes: torch.Tensor, color: str = INK, style: str = "
     """Draw the outlines of ``boxes`` (N, 4), in pixels, all in one color and one line ``style`` of this ``width``."""
     for x1, y1, x2, y2 in boxes.tolist():
         axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=width, ls=style))
+
+
+def show_tiles(axes: Axes, labels: torch.Tensor) -> None:
+    """Draw every anchor of one pyramid level as a tile, three by three at each place, and rule the places (chapter 1).
+
+    ``labels``: int64 from ``matching.match``, those of a square level with nine anchors a place. Foreground is pink, an
+    ignored anchor dark gray, background pale.
+    """
+    side = round((len(labels) / 9) ** 0.5)
+    tiles = labels.view(side, side, 3, 3).transpose(1, 2).reshape(3 * side, 3 * side)
+    shades = to_rgba_array([(BOX_COLORS[2], 1), (INK, 0.8), (INK, 0.13)])  # read at 0, -2 and -1
+    axes.imshow(shades[tiles.clamp(max=0)])
+    ticks = np.arange(-0.5, 3 * side, 3)
+    axes.set(xticks=ticks, yticks=ticks, xticklabels=[], yticklabels=[])
+    axes.tick_params(length=0)
 
 
 def show_retinanet(

@@ -33,6 +33,8 @@ class StoredFigure(Figure):
         drawn = ["".join(output["data"].get("image/svg+xml", "")) for output in found[0]["outputs"] if "data" in output]
         (picture,) = filter(None, drawn)
         self.arguments = ["data:image/svg+xml;base64," + base64.b64encode(picture.encode()).decode()]
+        if "<image " in picture:  # the page holds it itself, so that ``mark_pictures`` finds no file
+            self.options["class"] = ["picture"]
         self.options.setdefault("alt", found[0]["metadata"]["mystnb"]["image"]["alt"])
         return super().run()
 

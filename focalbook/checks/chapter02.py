@@ -1,4 +1,4 @@
-"""Checks of chapter 2: cross-entropy, and how it drowns."""
+"""Checks of chapter 2: cross-entropy, and how small losses add up."""
 
 import math
 

@@ -25,7 +25,7 @@ from planting import replace, say
 from focalbook import records as recorded
 from tasks import ROOT
 from tools import faults
-from tools.faults.notebooks import FIGURE, RECORD, RECORD_NAME, code_cells, read, text
+from tools.faults.notebooks import FIGURE, RECORD, RECORD_NAME, TABLE, code_cells, read, text
 from tools.notebooks import Failed, as_executed, differences, outputs_of, parsed, text_of
 
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "book").glob("*.ipynb"))}
@@ -125,6 +125,10 @@ def typed(old, new):
 
 def drawn(old, new):
     return lambda notebook: exchange(old, new, [(o["data"], FIGURE) for o in outputs(notebook) if FIGURE in _data(o)])
+
+
+def tabled(old, new):
+    return lambda notebook: exchange(old, new, [(o["data"], TABLE) for o in outputs(notebook) if TABLE in _data(o)])
 
 
 def bound(name, value):
@@ -253,8 +257,8 @@ def delete_imports(notebook):
 
 def run_before_imports(notebook):
     cells = notebook["cells"]
-    places = [place for place, each in enumerate(cells) if each["cell_type"] == "code"]
-    cells[places[0]], cells[places[1]] = cells[places[1]], cells[places[0]]
+    _, one, other, *_ = [place for place, each in enumerate(cells) if each["cell_type"] == "code"]
+    cells[one], cells[other] = cells[other], cells[one]
 
 
 def saved_by_an_editor(notebook):
@@ -321,7 +325,7 @@ def print_twice(notebook):
 
 
 def reverse_outputs(notebook):
-    first(notebook)["outputs"].reverse()
+    several_numbers(notebook).reverse()
 
 
 def move_number(notebook):
@@ -330,9 +334,15 @@ def move_number(notebook):
     replace("Leave $p_t$ where it is", "Leave $p_t$ at 0.05")(notebook)
 
 
+def several_numbers(notebook):
+    """The outputs of the first cell that binds more than one number, and does nothing else."""
+    shown = [cell["outputs"] for cell in code_cells(notebook)]
+    return next(found for found in shown if len(found) > 1 and all(RECORD in _data(output) for output in found))
+
+
 def exchange_numbers(notebook):
     """Two bound numbers of one cell, each under the other's name."""
-    one, other = [o for o in first(notebook)["outputs"] if RECORD in _data(o)][:2]
+    one, other, *_ = several_numbers(notebook)
     one["data"][RECORD], other["data"][RECORD] = other["data"][RECORD], one["data"][RECORD]
 
 
@@ -438,7 +448,7 @@ class Kind(NamedTuple):
 
 
 MARKER, HIDES, HTML = "nbval marker", "sign that hides text", "HTML in Markdown"
-OTHER_KIND = "output of another kind than text, figure or bound number"
+OTHER_KIND, NO_TABLE = "output of another kind than text, table, figure or bound number", "HTML that is no plain table"
 COUNT, MISSING, ADDED = "execution count", "not stored", "stored, and no execution gives it"
 EDITOR, LAYOUT = "as an editor leaves it when it saves, in", "not laid out as make run stores it"
 UNBOUND, UNMARKED = "bound but not shown, or shown but not bound", "solution without its marks or its fold"
@@ -533,8 +543,8 @@ KINDS = {
     "changed source under a magic": Kind(files, "not plain Python", write_first("%%capture")),
     # printed text
     "digit in printed text": Kind(executed, PRINTED, printed("0.0048 nats", "0.0049 nats")),
-    "digit in a table": Kind(executed, PRINTED, printed("3.2058e-05", "3.2068e-05")),
-    "printed 1.0 for 1": Kind(executed, PRINTED, printed("0     1  ", "0     1.0")),
+    "digit in a printed table": Kind(executed, PRINTED, printed("p_t = 0.9: 100", "p_t = 0.9: 101")),
+    "printed 1.0 for 1": Kind(executed, PRINTED, printed("gamma 1   ", "gamma 1.0 ")),
     "space in printed text": Kind(executed, PRINTED, printed("mean: ", "mean:  ")),
     "line deleted from printed text": Kind(executed, PRINTED, delete_line),
     "lines of printed text exchanged": Kind(executed, PRINTED, exchange_lines),
@@ -549,19 +559,29 @@ KINDS = {
     "more digits than hold elsewhere": Kind(files, "more than 5 digits", printed("0.0048 nats", "0.00481234 nats")),
     "absolute path": Kind(files, "absolute path", printed("0.0048 nats", "/home/someone/book")),
     "memory address": Kind(files, "memory address", printed("0.0048 nats", "<object at 0x7f0012345678>")),
+    # tables
+    "digit in a table": Kind(executed, TABLE, tabled("3.206e-05", "3.207e-05")),
+    "more digits in a table than hold elsewhere": Kind(files, "more than 5 digits", tabled("1.4774", "1.47741")),
+    "script in a table": Kind(files, NO_TABLE, tabled("</tbody>", f"{SCRIPT}</tbody>")),
+    "handler in a table": Kind(files, NO_TABLE, tabled("<td>", '<td onclick="alert(1)">')),
+    "picture from elsewhere in a table": Kind(files, NO_TABLE, tabled("<td>", '<td><img src="//example.org/a.png">')),
+    "style of a table that hides": Kind(files, NO_TABLE, tabled(".dataframe thead", "body")),
+    "style of a table that loads": Kind(
+        files, NO_TABLE, tabled("text-align: right", "background: url(//example.org/a)")
+    ),
     # outputs of other kinds, types and orders
     "fake traceback": Kind(executed, ADDED, error),
     "error for an output": Kind(executed, ADDED, only_an_error),
     "text on stderr": Kind(executed, "output 1, name", put(output, name="stderr")),
-    "reordered outputs": Kind(executed, "output_type", reverse_outputs),
+    "reordered outputs": Kind(executed, NUMBER, reverse_outputs),
     "another output type": Kind(executed, "output_type", put(figure, AS_RESULT)),
     "output of another execution": Kind(executed, "output_type", put(figure, {**AS_RESULT, "execution_count": 7})),
     "metadata of an output": Kind(executed, "metadata", put(figure, metadata={"width": 10})),
     "JSON with 1 for 1.0": Kind(files, OTHER_KIND, displayed({"application/json": {"loss": 1}})),
-    "HTML with a script": Kind(files, OTHER_KIND, displayed({"text/html": SCRIPT})),
+    "HTML with a script": Kind(files, NO_TABLE, displayed({"text/html": SCRIPT})),
     "script as an output": Kind(files, OTHER_KIND, displayed({"application/javascript": "alert(1)"})),
     # figures
-    "coordinate in a figure": Kind(executed, PICTURE, drawn("L 249.431161", "L 249.431162")),
+    "coordinate in a figure": Kind(executed, PICTURE, drawn("L 251.837034", "L 251.837035")),
     "color in a figure": Kind(executed, PICTURE, drawn("stroke: #5a6472", "stroke: #5a6473")),
     "pixel in a figure": Kind(executed, PICTURE, a_pixel, EVIDENCE),
     "figures exchanged": Kind(executed, PICTURE, exchange_figures, EVIDENCE),
@@ -581,12 +601,12 @@ KINDS = {
     "alt text missing": Kind(files, "alt text", put(shown("image"), alt="")),
     "caption missing": Kind(files, "without caption", drop(shown("figure"), "caption")),
     # bound numbers
-    "bound number": Kind(executed, NUMBER, bound("right", "'0.0002'")),
+    "bound number": Kind(executed, NUMBER, bound("wrong", "'99%'")),
     "bound numbers exchanged": Kind(executed, NUMBER, exchange_numbers),
     "name of a bound number, in data": Kind(executed, RECORD_NAME, put(data_of_record, {RECORD_NAME: "other"})),
     "name of a bound number, in metadata": Kind(executed, "metadata", put(name_of_record, name="other")),
     "bound number deleted": Kind(executed, MISSING, delete_number),
-    "bound number that is no text": Kind(executed, NUMBER, bound("right", 0.0001)),
+    "bound number that is no text": Kind(executed, NUMBER, bound("wrong", 0.98)),
     "unbound name in prose": Kind(files, f"{UNBOUND}: nobody", say("{glue:text}`nobody`")),
     "bound number no longer shown": Kind(files, f"{UNBOUND}: relative", replace("{glue:text}`relative`", "little")),
     # prose
@@ -746,4 +766,4 @@ def test_a_corruption_is_caught_where_it_was_planted_when_the_cells_are_run(name
 
 def test_every_kind_is_there_and_named():
     """None that has been caught once may be forgotten."""
-    assert len(KINDS) >= 144 and all(kind.named for kind in KINDS.values())
+    assert len(KINDS) >= 151 and all(kind.named for kind in KINDS.values())

@@ -38,8 +38,8 @@ PLANTED = {
     "a digit in a table": ("04", replace("| .25 | 33.7 |", "| .25 | 33.8 |"), TYPED),
     "a digit in a caption": ("08", replace(r"$\pi = 0.01$ (solid)", r"$\pi = 0.02$ (solid)"), TYPED),
     "a digit in alt text": ("07", replace("Dashed lines at 0.4", "Dashed lines at 0.3"), TYPED),
-    "a number in alt text": ("01", replace("then with a tight bundle of", "then with 18"), TYPED),
-    "a bound number": ("03", replace("{glue:text}`ratio`", "58.40"), TYPED),
+    "a number in alt text": ("01", replace("the two boxes nearly agree", "the 2 boxes nearly agree"), TYPED),
+    "a bound number": ("03", replace("{glue:text}`ratio`", "58"), TYPED),
     "a number's place": ("01", replace("of scene 24?", "of a scene?"), STALE),
     "a number's neighbor": ("01", replace("the first 64 training", "the last 64 training"), STALE),
     "a sentence twice": ("01", say("A scene of 96 × 96 pixels, with one object."), "2 times on the page"),
@@ -57,8 +57,8 @@ PLANTED = {
     "a number between blocks": ("03", say("```{note}\nA.\n```\n\nIt gains 7.\n\n```{note}\nB.\n```"), TYPED),
     "a number in a block's alt text": ("03", say("```{explorer} crowd\n:alt: The 7 losses.\n```"), TYPED),
     "a number in a card's title": ("03", say(":::{grid-item-card} To read in 7 days\n:::"), TYPED),
-    "a number word": ("06", replace("takes twenty pictures", "takes thirty pictures"), TYPED),
-    "a typed binding": ("03", replace('ratio=f"{ratio:.2f}"', 'ratio="58.40"'), "bound to a typed text: ratio"),
+    "a number word": ("02", replace("Is ten thousand times", "Is twenty thousand times"), TYPED),
+    "a typed binding": ("03", replace('ratio=f"{hard / easy:.0f}"', 'ratio="58"'), "bound to a typed text: ratio"),
 }
 
 

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib.colors import to_rgb  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from focalbook.matching import BACKGROUND, IGNORED  # noqa: E402
 from focalbook.plots import (  # noqa: E402
     BOX_COLORS,
     COLORS,
@@ -22,6 +23,7 @@ from focalbook.plots import (  # noqa: E402
     show_runs,
     show_scene,
     show_speed,
+    show_tiles,
     show_truth_and_detections,
     steady,
     use_style,
@@ -104,6 +106,16 @@ def test_outlines_are_all_alike(axes):
     assert [patch.get_bbox().bounds for patch in axes.patches] == [(1, 2, 10, 6), (3, 3, 6, 6)]
     kinds = {(patch.get_edgecolor()[:3], patch.get_linestyle(), patch.get_linewidth()) for patch in axes.patches}
     assert kinds == {(to_rgb(COLORS["focal loss"]), ":", 3)}
+
+
+def test_the_nine_tiles_of_a_place_are_neighbors_and_colored_by_their_label(axes):
+    labels = torch.full((36,), BACKGROUND)
+    labels[0], labels[9 + 8], labels[18] = IGNORED, 2, 0  # of the first, the second and the third place
+    show_tiles(axes, labels)
+    drawn = axes.images[0].get_array()
+    found = {(row, column) for row, column in zip(*(drawn[..., 3] == 1).nonzero())}
+    assert drawn.shape == (6, 6, 4) and found == {(2, 5), (3, 0)}
+    assert (drawn[2, 5, :3] == to_rgb(BOX_COLORS[2])).all() and drawn[0, 0, 3] > drawn[5, 5, 3]
 
 
 def test_the_truth_is_dashed_and_only_sure_detections_are_drawn_with_their_scores(axes):

@@ -45,7 +45,7 @@ PAGES = {
     "optimizer": "05-gradient",
     "detector": "11-verdict",
 }
-PLACES = [*PAGES.items(), ("detector", "index")]
+PLACES = list(PAGES.items())
 PHONES, SCREENS = (320, 390), (600, 768, 1280)
 
 

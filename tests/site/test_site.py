@@ -84,10 +84,12 @@ def test_words_in_figures_are_readable_in_the_light_and_in_the_dark(site):
 def test_pictures_are_told_apart_from_line_drawings(pages):
     for path, soup in pages.items():
         for image in soup.select("article img"):
-            if not image["src"].startswith("data:"):
+            if image["src"].startswith("data:"):
+                source, drawn = path, base64.b64decode(image["src"].split(",")[1]).decode()
+            else:
                 source = (path.parent / unquote(image["src"])).resolve()
-                pixels = source.suffix == ".png" or "<image " in source.read_text("utf-8")
-                assert pixels == ("picture" in image.get("class", ())), (path.name, source.name)
+                drawn = "<image " if source.suffix == ".png" else source.read_text("utf-8")
+            assert ("<image " in drawn) == ("picture" in image.get("class", ())), (path.name, source.name)
 
 
 def test_every_chapter_says_how_long_it_takes_and_when_it_was_verified(site, pages):

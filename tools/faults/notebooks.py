@@ -17,7 +17,13 @@ from focalbook.checks import BEGIN, END
 
 PREFIX = "application/papermill.record/"
 RECORD, RECORD_NAME = PREFIX + "text/plain", PREFIX + "text/name"
-FIGURE = "image/svg+xml"
+FIGURE, TABLE = "image/svg+xml", "text/html"
+PLAIN_TABLE = re.compile(  # as pandas writes one: tags of a table without attributes that run or load, and a style
+    r"<div>\n<style scoped>(?:\s*\.dataframe [\w\s:-]+\{\s*[\w-]+: \w+;\s*\})+\s*</style>\n"
+    r'<table border="1" class="dataframe">'
+    r'(?:[^<>]|</?(?:thead|tbody|tr|th|td)(?: style="text-align: \w+;"| valign="top"| (?:row|col)span="\d+")*>)*'
+    r"</table>\n</div>"
+)
 MARKERS = re.compile("|".join(["nbval", *map(re.escape, comment_markers)]), re.IGNORECASE)
 LARGEST = 1_000_000  # bytes a notebook
 MOST_LINES = 12  # a code cell
@@ -104,9 +110,12 @@ def _source_faults(cell: dict) -> Iterator[str]:
 def _shown_faults(cell: dict) -> Iterator[str]:
     for output in cell["outputs"]:
         shown = output.get("data", {"text/plain": output.get("text", "")})
-        if set(shown) - {"text/plain", FIGURE, RECORD, RECORD_NAME}:
-            yield "output of another kind than text, figure or bound number"  # nbval compares no PNG, HTML runs scripts
-        printed = text(shown.get("text/plain", "")) + text(shown.get(RECORD, ""))
+        table = text(shown.get(TABLE, ""))
+        if set(shown) - {"text/plain", FIGURE, TABLE, RECORD, RECORD_NAME}:
+            yield "output of another kind than text, table, figure or bound number"  # of these nbval compares no PNG
+        if table and not PLAIN_TABLE.fullmatch(table):
+            yield "HTML that is no plain table"  # it could run scripts, load or hide something
+        printed = text(shown.get("text/plain", "")) + re.sub("<[^>]*>", " ", table) + text(shown.get(RECORD, ""))
         if hides(printed):
             yield HIDDEN
         yield from (fault for fault, pattern in PRINTED_FAULTS.items() if pattern.search(printed))
