@@ -17,6 +17,7 @@ the detector         idea                                                 chapte
 ``distributed``      what processes that train together add up            19
 ``files``            files, written whole or not at all                   11
 ``allocator``        memory that a step frees, kept for the next          9
+``checkpoints``      what a run can go on from, in one file               9
 ``training``         targets, the training loss, the training loop        8, 9
 ``reproducibility``  whether the digits of a training hold                9
 ``evaluation``       average precision by the COCO rules                  10

@@ -1,7 +1,5 @@
 """Training: one loss for the whole batch, one loop (chapters 8 and 9)."""
 
-import hashlib
-import io
 import math
 import os
 import sys
@@ -13,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from focalbook import allocator, distributed, mining
+from focalbook import allocator, checkpoints, distributed, mining
 from focalbook.anchors import AnchorSettings
 from focalbook.boxes import encode
 from focalbook.cousins import asymmetric_loss, gradient_harmonized_loss, poly_focal_loss
-from focalbook.files import write
 from focalbook.losses import sigmoid_focal_loss
 from focalbook.matching import IGNORED, Matches, match
 from focalbook.retinanet import RetinaNet
@@ -383,18 +380,13 @@ def _progress(steps: range, total: int, losses: list[list[float]]) -> Iterator[i
 
 
 def _save(path: str | Path, identity: dict[str, Any], losses: list[list[float]], state: dict[str, Any]) -> None:
-    content = io.BytesIO()
-    torch.save(dict(identity=identity, losses=losses, **{k: v.state_dict() for k, v in state.items()}), content)
-    write(Path(path), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+    parts = {key: part.state_dict() for key, part in state.items()}
+    checkpoints.save(path, dict(identity=identity, losses=losses, **parts))
 
 
 def _resume(path: str | Path, identity: dict[str, Any], state: dict[str, Any]) -> list[list[float]]:
     """Load the checkpoint into ``state`` and return the two losses of each step so far."""
-    content = Path(path).read_bytes()
-    digest, content = content[:32], content[32:]
-    if hashlib.sha256(content).digest() != digest:  # torch.load accepts a file with flipped bytes
-        raise ValueError(f"checkpoint {path} is no checkpoint of this book, or is damaged: delete it")
-    saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    saved = checkpoints.read(path)
     differing = [key for key in identity if saved["identity"][key] != identity[key]]
     if differing:
         raise ValueError(
