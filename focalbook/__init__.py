@@ -24,6 +24,7 @@ the detector         idea                                                 chapte
 ``pictures``         pictures as cameras and exporters leave them         20
 ``annotations``      what an annotation file says, value by value         20
 ``coco``             your own images, in COCO format                      20
+``detector``         a trained detector, and what it finds in a photo     20
 ``__main__``         the command: train one detector and judge it         19, 20
 ===================  ===================================================  =======
 
@@ -52,4 +53,20 @@ A module imports only modules above it. Importing ``focalbook`` needs NumPy and 
 and the COCO library are imported where they are used.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from focalbook.detector import Detector
+
 __version__ = "0.2.0"
+
+
+def load(file: "str | Path", device: "str | torch.device" = "cpu") -> "Detector":
+    """The trained detector in the checkpoint of a run: ``detector.load`` (chapter 20)."""
+    from focalbook import detector  # not above, for whoever wants the loss alone
+
+    return detector.load(file, device)

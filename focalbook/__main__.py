@@ -1,21 +1,30 @@
-"""Train one detector and judge it on what it has not seen (chapters 19 and 20).
+"""Train one detector and judge it on what it has not seen, or find objects with one (chapters 19 and 20).
 
 python -m focalbook                                        on rendered scenes, in one process
 torchrun --standalone --nproc-per-node 2 -m focalbook      in two, with the same result
-python -m focalbook --data FOLDER                          on your own images, in COCO format
+python -m focalbook --data FOLDER --checkpoint FILE        on your own images, in COCO format, and keep it
+python -m focalbook detect PHOTO... --checkpoint FILE      what it finds in your photos
 """
 
 import argparse
 import io
+import json
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from focalbook import distributed
+from focalbook.annotations import plain
 from focalbook.coco import CocoFolder, anchors_for
+from focalbook.detector import Detector, load
 from focalbook.evaluation import evaluate
+from focalbook.files import write
+from focalbook.pictures import Unusable
+from focalbook.retinanet import Detections
 from focalbook.training import LOSSES, TrainSettings, train
 
 SCENES = 256
@@ -28,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # your classes and files may have names beyond the terminal's
     try:
+        if options.task:
+            return _detect(options)
         with distributed.joined(options.device):
             _train_and_judge(options)
     except (ValueError, FloatingPointError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
@@ -44,6 +55,8 @@ def _in_words(error: Exception, options: argparse.Namespace) -> str:
     if isinstance(error, MemoryError) or re.search(
         r"out of memory|not enough memory|allocate memory|bad_alloc|ALLOC_FAILED", str(error)
     ):
+        if options.task:
+            return "out of memory: the photo is too large"
         size = f" or --size (it is {options.size})" if options.data else ""
         return f"out of memory: lower --batch (it is {options.batch}){size}"
     if isinstance(error, ModuleNotFoundError):
@@ -70,6 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--float64", action="store_true", help="for digits that hold on another machine")
     parser.add_argument("--data", metavar="FOLDER", help="your images, beside their annotations.json")
     parser.add_argument("--size", type=int, default=256, help="side in pixels that your images are fitted into")
+    tasks = parser.add_subparsers(dest="task", metavar="detect", help="find objects in photos: detect --help")
+    detect = tasks.add_parser("detect", description="Find objects in photos, in their own pixels, and draw them.")
+    detect.add_argument("photos", nargs="+", metavar="PHOTO")
+    detect.add_argument("--checkpoint", metavar="FILE", required=True, help="of a run: the detector")
+    detect.add_argument("--score", type=float, default=0.3, help="least score of what is told, from 0 to 1")
+    detect.add_argument("--json", action="store_true", help="print JSON: a list, photo by photo")
+    detect.add_argument("--to", metavar="FOLDER", default="found", help="where the photos with boxes go (found)")
+    detect.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     return parser
 
 
@@ -95,6 +116,54 @@ def _train_and_judge(options: argparse.Namespace) -> None:
         print(f"on {judged} images not seen: {_means(score)}")
         for name, value in score["by class"].items():
             print(f"  AP {value:.3f}  {name}" if value == value else f"  no AP, as these images hold none  {name}")
+
+
+def _detect(options: argparse.Namespace) -> None:
+    """Find, tell and draw; a photo that cannot be used is named, does not hold up the others, and makes the exit status
+    1."""
+    if not 0 <= options.score < 1:
+        raise ValueError(f"score must be at least 0 and below 1, got {options.score:g}")
+    drawings = _drawings(options.photos, Path(options.to))
+    detector, told, status = load(options.checkpoint, options.device), [], 0
+    for photo, drawing in drawings.items():
+        try:
+            found = detector.detect(photo, options.score)
+            picture, content = detector.drawn(photo, found), io.BytesIO()
+        except Unusable as fault:
+            sys.stderr.write(f"focalbook: photo {plain(photo)} is left out: {' '.join(str(fault).splitlines())}\n")
+            status = 1
+            continue
+        picture.save(content, "PNG")
+        write(drawing, content.getvalue())
+        objects = _objects(found, detector)
+        told.append({"photo": photo, "drawn": str(drawing), "objects": objects})
+        if not options.json:
+            print(f"{plain(photo)}: {len(objects)} found, drawn in {plain(str(drawing))}")
+            for one in objects:
+                print(f"  {one['score']:.3f}  {one['class']}  {' '.join(f'{side:.1f}' for side in one['box'])}")
+    if options.json:
+        print(json.dumps(told, indent=1))
+    if status:
+        sys.exit(status)
+
+
+def _objects(found: Detections, detector: Detector) -> list[dict[str, Any]]:
+    """What was found, for JSON: boxes as corners x1, y1, x2, y2 in pixels of the photo."""
+    return [
+        {"class": detector.classes[label], "score": round(score, 4), "box": [round(side, 2) for side in box]}
+        for box, score, label in zip(*(part.tolist() for part in found))
+    ]
+
+
+def _drawings(photos: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Where each photo goes with its boxes: nowhere over itself, or over another."""
+    drawings = {photo: folder / f"{Path(photo).stem}.png" for photo in photos}
+    for photo, drawing in drawings.items():
+        others = [other for other in drawings if other != photo and drawings[other] == drawing]
+        if others or drawing.resolve() == Path(photo).resolve():
+            over = f"{others[0]} goes too" if others else "it lies itself"
+            raise ValueError(f"{photo} would be drawn to {drawing}, where {over}: name another folder with --to")
+    return drawings
 
 
 def _means(score: dict[str, float]) -> str:

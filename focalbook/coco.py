@@ -82,6 +82,21 @@ def letterbox(width: int, height: int, size: int) -> torch.Tensor:
     return torch.tensor([sides[0] / width, sides[1] / height] * 2, dtype=torch.float64)
 
 
+def squared(path: str | Path, size: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """A picture in a square, by ``letterbox``, and the picture's own (width, height).
+
+    ``path``: of a picture that ``pictures.opened`` can open; what it raises is raised. Returns the square as
+    (3, size, size) float32 in [0, 255]. Needs Pillow. Explained in chapter 20.
+    """
+    opened, (width, height) = pictures.opened(Path(path), size)
+    across, down = letterbox(width, height, size)[:2].tolist()
+    sides = round(width * across), round(height * down)
+    square = torch.full((3, size, size), 127.5)
+    fitted = np.array(opened.resize(sides, resample=2))  # bilinear over all pixels that fall together
+    square[:, : sides[1], : sides[0]] = torch.from_numpy(np.atleast_3d(fitted)).permute(2, 0, 1)
+    return square, (width, height)
+
+
 @dataclass
 class CocoFolder:
     """The images of a folder in COCO format: a data set to train on, and others to be judged on.
@@ -266,15 +281,9 @@ class CocoFolder:
     def _pixels(self, image: _Image) -> torch.Tensor:
         """The square, (3, size, size) float32 in [0, 255]."""
         try:
-            opened, _ = pictures.opened(image.path, self.size)
+            return squared(image.path, self.size)[0]
         except Unusable as error:
             raise ValueError(f"image {plain(image.name)} cannot be read any more, put it back: {error}") from None
-        across, down = letterbox(image.width, image.height, self.size)[:2].tolist()
-        sides = round(image.width * across), round(image.height * down)
-        square = torch.full((3, self.size, self.size), 127.5)
-        fitted = np.array(opened.resize(sides, resample=2))  # bilinear over all pixels that fall together
-        square[:, : sides[1], : sides[0]] = torch.from_numpy(np.atleast_3d(fitted)).permute(2, 0, 1)
-        return square
 
 
 def _require_size(given: dict[str, Any], size: tuple[int, int]) -> None:

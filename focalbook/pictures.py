@@ -13,6 +13,9 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+WHOLE = 2**31 - 1
+"""The ``side`` for which ``opened`` gives every picture in its own pixels."""
+
 _ORIENTATION = 0x0112  # Exif; values above 4 lie on their side
 _TURNS = {
     2: "FLIP_LEFT_RIGHT",

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from focalbook import __main__ as command
-from focalbook import distributed
+from focalbook import detector, distributed
 from focalbook.__main__ import main
 
 SMALL = ["--size", "32", "--steps", "1", "--batch", "2", "--device", "cpu"]
@@ -102,6 +102,91 @@ def test_names_beyond_the_terminals_letters_are_spelled_out(folder):
     )
     assert done.returncode == 0, done.stderr
     assert r"Stra\xdfe" in done.stdout and r"\u72ac" in done.stdout
+
+
+# ---- what it finds ----
+
+
+@pytest.fixture
+def checkpoint(folder, capsys):
+    """Of a run that finds something in every picture, as its scores are still near the start."""
+    main(["--data", str(folder), *SMALL, "--checkpoint", str(folder / "run.pt")])
+    capsys.readouterr()
+    return str(folder / "run.pt")
+
+
+def test_it_finds_tells_and_draws_in_the_photos_own_pixels(folder, checkpoint, tmp_path, capsys):
+    Image.new("RGB", (90, 60), (200, 0, 0)).save(folder / "red.jpg")
+    photos, to = [str(folder / "red.jpg"), str(folder / "1.png")], str(tmp_path / "to")
+    main(["detect", *photos, "--checkpoint", checkpoint, "--score", "0.001", "--to", to])
+    lines = capsys.readouterr().out.splitlines()
+    heads = [line for line in lines if not line.startswith("  ")]
+    assert [line.split(":")[0] for line in heads] == photos
+    assert re.fullmatch(r".*: [1-9]\d* found, drawn in .*red\.png", heads[0])
+    assert all(re.fullmatch(r"  0\.\d{3}  (disc|square)  (\d+\.\d ?){4}", line) for line in set(lines) - set(heads))
+    with Image.open(tmp_path / "to" / "red.png") as drawn:
+        assert drawn.size == (90, 60) and len(set(drawn.get_flattened_data())) > 1
+    with Image.open(folder / "1.png") as drawn:
+        assert drawn.size == (32, 32)
+
+
+def test_as_json_it_tells_the_same(folder, checkpoint, tmp_path, capsys):
+    arguments = ["detect", str(folder / "1.png"), "--checkpoint", checkpoint, "--score", "0.001", "--to", str(tmp_path)]
+    with pytest.raises(SystemExit):  # it would be drawn over itself
+        main([*arguments[:-1], str(folder)])
+    arguments[-1] += "/to"
+    capsys.readouterr()
+    main(arguments)
+    said = capsys.readouterr().out.splitlines()[1:]
+    main([*arguments, "--json"])
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["photo"] == str(folder / "1.png") and one["drawn"] == str(tmp_path / "to" / "1.png")
+    again = [
+        f"  {o['score']:.3f}  {o['class']}  {' '.join(f'{side:.1f}' for side in o['box'])}" for o in one["objects"]
+    ]
+    assert again and again == said
+
+
+def test_a_photo_that_is_none_is_named_and_does_not_hold_up_the_others(folder, checkpoint, tmp_path, capsys):
+    photos = [str(folder / name) for name in ("lost.jpg", "annotations.json", "1.png")]
+    with pytest.raises(SystemExit, match="^1$"):
+        main(["detect", *photos, "--checkpoint", checkpoint, "--to", str(tmp_path / "to")])
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{photos[2]}: ") and (tmp_path / "to" / "1.png").exists()
+    assert re.fullmatch(
+        r"focalbook: photo .*lost.jpg is left out: image unreadable: No such file or directory\n"
+        r"focalbook: photo .*annotations.json is left out: image unreadable: no picture that Pillow knows\n",
+        err,
+    )
+
+
+@pytest.mark.parametrize(
+    "photos, said",
+    [(["1.png"], "where it lies itself: name another folder"), (["1.png", "to/1.jpg"], "where .*1.jpg goes too: name")],
+)
+def test_no_photo_is_drawn_over_another_or_itself(folder, photos, said, capsys, monkeypatch):
+    monkeypatch.setattr(command, "load", None)
+    to = str(folder) if len(photos) == 1 else str(folder / "to")
+    told = refused(["detect", *(str(folder / name) for name in photos), "--checkpoint", "run.pt", "--to", to], capsys)
+    assert re.search(said, told)
+
+
+@pytest.mark.parametrize("score", ["-0.1", "1", "nan"])
+def test_a_score_that_none_can_pass_is_refused(folder, score, capsys):
+    told = refused(["detect", str(folder / "1.png"), "--checkpoint", "run.pt", "--score", score], capsys)
+    assert told == f"score must be at least 0 and below 1, got {float(score):g}"
+
+
+def test_a_checkpoint_that_is_none_is_named(folder, capsys):
+    for name in ("1.png", "lost.pt"):
+        told = refused(["detect", str(folder / "1.png"), "--checkpoint", str(folder / name)], capsys)
+        assert name in told
+
+
+def test_a_photo_that_no_memory_holds_is_one_line(folder, checkpoint, capsys, monkeypatch):
+    monkeypatch.setattr(detector, "squared", lambda *arguments: torch.zeros(2**60))
+    told = refused(["detect", str(folder / "1.png"), "--checkpoint", checkpoint], capsys)
+    assert told == "out of memory: the photo is too large"
 
 
 # ---- what it refuses ----
