@@ -2,7 +2,7 @@
 
 python -m focalbook                                        on rendered scenes, in one process
 torchrun --standalone --nproc-per-node 2 -m focalbook      in two, with the same result
-python -m focalbook --data FOLDER --checkpoint FILE        on your own images, in COCO format, and keep it
+python -m focalbook --data FOLDER --checkpoint FILE        on your own images: COCO, Pascal VOC or YOLO
 python -m focalbook detect PHOTO... --checkpoint FILE      what it finds in your photos
 """
 
@@ -60,7 +60,7 @@ def _in_words(error: Exception, options: argparse.Namespace) -> str:
         size = f" or --size (it is {options.size})" if options.data else ""
         return f"out of memory: lower --batch (it is {options.batch}){size}"
     if isinstance(error, ModuleNotFoundError):
-        return f"{error}: install pillow, pycocotools and tqdm beside focalbook"
+        return f"{error}: install pillow, pycocotools, tqdm and pyyaml beside focalbook"
     return str(error) if isinstance(error, (ValueError, FloatingPointError, OSError)) else ""
 
 
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", metavar="FILE", help="saved to on the way, and resumed from")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="CUDA where present, else the CPU")
     parser.add_argument("--float64", action="store_true", help="for digits that hold on another machine")
-    parser.add_argument("--data", metavar="FOLDER", help="your images, beside their annotations.json")
+    parser.add_argument("--data", metavar="FOLDER", help="your images and annotations: COCO, Pascal VOC, YOLO")
     parser.add_argument("--size", type=int, default=256, help="side in pixels that your images are fitted into")
     tasks = parser.add_subparsers(dest="task", metavar="detect", help="find objects in photos: detect --help")
     detect = tasks.add_parser("detect", description="Find objects in photos, in their own pixels, and draw them.")

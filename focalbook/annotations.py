@@ -1,10 +1,8 @@
 """What an annotation file says, value by value, as all kinds of exporters write it (chapter 20)."""
 
-import json
 import math
 import re
 import reprlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,44 +29,6 @@ def shown(value: object) -> str:
 def plain(name: str) -> str:
     """A name as it is, or as ``shown`` where it is long or would not print (chapter 20)."""
     return name if name.isprintable() and len(name) <= 100 else shown(name)
-
-
-def read(folder: str | Path) -> tuple[dict[str, list[Any]], bytes]:
-    """The three lists of a folder's ``annotations.json``, a dict with "images", "annotations" and "categories", each
-    with an entry or more of any kind; and the file's bytes.
-
-    Raises ``ValueError`` of one line where the file is missing, is no JSON, names a key twice with two values, or
-    lacks a list. Explained in chapter 20.
-    """
-    path = Path(folder, "annotations.json")
-    try:
-        written = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        raise ValueError(f"data folder {folder} has no annotations.json: name the folder that holds it") from None
-    twice: list[str] = []
-    try:
-        content = json.loads(written, object_pairs_hook=lambda pairs: _object(pairs, twice))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON, write it anew: {error}") from None
-    if twice:
-        raise ValueError(f"{path} holds {twice[0]} in one object: write one of them")
-    lists = {}
-    for what in ("images", "annotations", "categories"):
-        given = content.get(what) if isinstance(content, dict) else None
-        if not isinstance(given, list) or not given:
-            raise ValueError(f"{path} needs a list {what!r} with an entry or more, got {shown(given)}")
-        lists[what] = given
-    return lists, written
-
-
-def _object(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
-    """An object of JSON; of a key that stands there twice, Python would take the last without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice += [
-            f"{key!r} twice, {shown(value)} and {shown(found[key])}," for key, value in pairs if found[key] != value
-        ]
-    return found
 
 
 def classes(entries: list[Any]) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -116,6 +76,19 @@ def four_numbers(value: object) -> tuple[float, float, float, float] | None:
     """A box's x, y, width and height, or None where the value is anything else (chapter 20)."""
     found = [number(part) for part in value] if isinstance(value, list) and len(value) == 4 else [None]
     return tuple(found) if None not in found else None  # type: ignore[return-value]  # four, and each a float
+
+
+def as_pixels(
+    kind: str, four: tuple[float, float, float, float], width: int, height: int
+) -> tuple[float, float, float, float]:
+    """A box as x, y, width and height in pixels, from the four numbers of an image of this size in a format of this
+    ``kind`` (``formats.Listing``): as they are, corners, or shares (chapter 20)."""
+    a, b, c, d = four
+    if kind == "VOC":
+        return a, b, c - a, d - b
+    if kind == "YOLO":
+        return (a - c / 2) * width, (b - d / 2) * height, c * width, d * height
+    return four
 
 
 def is_crowd(value: object) -> bool | None:

@@ -1,10 +1,10 @@
-"""Your own images: a folder in COCO format, in the place of rendered scenes (chapter 20)."""
+"""Your own images: a folder of annotated pictures, in the place of rendered scenes (chapter 20)."""
 
 import hashlib
 import math
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from focalbook import annotations, pictures
+from focalbook import annotations, formats, pictures
 from focalbook.anchors import AnchorSettings
 from focalbook.annotations import identifier, plain, shown
+from focalbook.formats import Item, Listing
 from focalbook.pictures import Unusable
 from focalbook.scenes import TRAIN, Scenes
 
@@ -23,6 +24,10 @@ REASONS = {
     "image without a proper file name": "write the name of its file",
     "image id used twice": "nobody knows whose its boxes are, number the images anew before you join files",
     "image listed twice": "one picture with the boxes of all its entries, list each file once",
+    "image to train on and held out": "held out only, list it in one of the two",
+    "image without a label file": "kept as one without objects, write its file if it shows some",
+    "image without an annotation file": "write its file, without objects if it shows none",
+    "annotation file broken": "its image is left out too, write the file anew",
     "image path out of the folder": "copy it into the folder and write its path from there",
     "image missing": "put it beside annotations.json or into images/",
     "image unreadable": "save it anew, as PNG or JPEG",
@@ -36,7 +41,8 @@ REASONS = {
     "category unknown": "list the category, or write the id of one that is listed",
     "crowd": "box its objects one by one if they shall count",
     "crowd mark not understood": "write 0 or 1",
-    "box not four finite numbers": "write x, y, width and height in pixels",
+    "object marked as difficult": "mark it with 0 if it shall count",
+    "box not four finite numbers": "write x, y, width and height in pixels, or what the format has in their place",
     "box without area": "write width and height in pixels, both above 0",
     "box within the first pixel": "if these are shares of the image, multiply by its width and height",
     "box outside the image": "write x, y, width and height in pixels of this image",
@@ -56,6 +62,7 @@ class _Image(NamedTuple):
     height: int
     boxes: list[list[float]]
     labels: list[int]
+    part: str
 
 
 class _Entry(NamedTuple):
@@ -64,6 +71,7 @@ class _Entry(NamedTuple):
     found: Path | Unusable
     file: str  # the same for two entries of one file
     given: dict[str, Any]
+    part: str
 
 
 def anchors_for(size: int) -> AnchorSettings:
@@ -102,12 +110,17 @@ class CocoFolder:
     """The images of a folder in COCO format: a data set to train on, and others to be judged on.
 
     ``folder``: holds ``annotations.json`` (images, annotations with boxes x, y, width, height, and categories) and
-    the images, PNG or JPEG, under their file names or in ``images/``. ``size``: side in pixels of the square that each
-    is fitted into by ``letterbox``. It then has ``classes``, the names of the categories; ``train`` and ``held_out``,
-    the numbers of images to learn from and to be judged on; ``fingerprint``, a hash of the annotations and the images'
-    names; and ``skipped``, a dict from what was left out to a list of where, each with the value found.
+    the images, PNG or JPEG, under their file names or in ``images/``; or it is in another of the formats that
+    ``formats.read`` reads, and counts as what it would be in COCO's. ``size``: side in pixels of the square that each
+    image is fitted into by ``letterbox``. ``judge``: names of the files to be judged on, where the folder or a hash
+    shall not decide. ``omit``: names of files that are set aside.
 
-    Held out is the fifth of the images whose names hash lowest: the same ones in every run, on every machine. What
+    It then has ``classes``, the names of the categories; ``train`` and ``held_out``, the numbers of images to learn
+    from and to be judged on; ``fingerprint``, a hash of the annotations and the images' names; and ``skipped``, a dict
+    from what was left out to a list of where, each with the value found.
+
+    Held out are the images that the folder says, in a file of their own (``formats.read``). Where it says nothing, it
+    is the fifth of the images whose names hash lowest: the same ones in every run, on every machine. What
     cannot be used is left out and counted, image by image and box by box, for one of the ``REASONS``. So is the part of
     a box beyond the edge. Two images with one id are both left out, because nobody knows whose its boxes are; a file
     that is listed twice is one image with all its boxes. An image without boxes is a lesson in background.
@@ -117,35 +130,68 @@ class CocoFolder:
 
     Every image is opened once, so that what is broken is known at the start. Raises ``ValueError`` for a size that
     does not fit the strides of ``anchors_for``, for a file that lacks a list or whose categories cannot be told apart,
-    for boxes that look like shares of the image or like corners, and where fewer than two images or no box can be used.
+    for boxes that look like shares of the image or like corners, for a name in ``judge`` or ``omit`` that no image has,
+    and where fewer than two images, none to train on or to judge on, or no box can be used.
     Needs Pillow. Explained in chapter 20.
     """
 
     folder: InitVar[str | Path]
     size: int = 256
+    judge: InitVar[Collection[str] | None] = None
+    omit: InitVar[Collection[str]] = ()
     classes: tuple[str, ...] = field(init=False)
     fingerprint: str = field(init=False)
 
-    def __post_init__(self, folder: str | Path) -> None:
+    def __post_init__(self, folder: str | Path, judge: Collection[str] | None, omit: Collection[str]) -> None:
         if not isinstance(self.size, int) or self.size < 16 or self.size % anchors_for(self.size).strides[-1]:
             raise ValueError(f"size must be a multiple of its coarsest stride, such as 128 or 256, got {self.size}")
-        content, written = annotations.read(folder)
+        listing = formats.read(folder)
         self.skipped: dict[str, list[str]] = {}
-        self.classes, label_of = annotations.classes(content["categories"])
-        images = self._usable_images(folder, content["images"])
-        self._doubt = self._put_boxes(content["annotations"], images, label_of)
-        usable = {image.path: image for image in images.values() if image}
-        self._images = sorted(usable.values(), key=lambda image: _hash(_bytes(image.name)))
-        self.held_out = max(1, len(usable) // 5)
-        self.train = len(usable) - self.held_out
-        if self.train < 1 or not any(image.labels for image in self._images):
+        for place, fault in listing.faults:
+            self._leave_out(place, fault)
+        self.classes, label_of = annotations.classes(listing.categories)
+        images = self._usable_images(folder, listing)
+        self._doubt = self._put_boxes(listing, images, label_of)
+        self._images = sorted(
+            {image.path: image for image in images.values() if image}.values(),
+            key=lambda image: _hash(_bytes(image.name)),
+        )
+        self._hold_out(listing, judge, omit)
+        if len(self._images) < 2 or not any(image.labels for image in self._images):
             left_out = "; ".join(f"{what}: {cure}" for what, cure in self._left_out()) or "nothing"
             raise ValueError(f"data folder {folder} needs two images and a box that can be used; left out: {left_out}")
-        self.fingerprint = _hash(written, *(_bytes(image.name) for image in self._images))
+        if min(self.train, self.held_out) < 1:
+            raise ValueError(
+                f"data folder {folder} needs images to train on and to be judged on, got {self.train} and "
+                f"{self.held_out}: move some from one part to the other"
+            )
+        chosen = (str(self.held_out),) if judge is not None else ()
+        self.fingerprint = _hash(listing.written, *(_bytes(image.name) for image in self._images), *map(_bytes, chosen))
 
-    def _usable_images(self, folder: str | Path, entries: list[Any]) -> dict[str, _Image | None]:
+    def _hold_out(self, listing: Listing, judge: Collection[str] | None, omit: Collection[str]) -> None:
+        """Put the images that are held out first, and count."""
+        names = {image.name for image in self._images}
+        for what, given in (("judge", judge or ()), ("omit", omit)):
+            unknown = sorted(set(given) - names)
+            if unknown:
+                raise ValueError(f"{what} must hold names of images that can be used, got {shown(unknown[0])}")
+        aside = {image.name for image in self._images if image.part == formats.ASIDE and judge is None} | set(omit)
+        self._images = [image for image in self._images if image.name not in aside]
+        self.aside = len(aside)
+
+        def is_judged(image: _Image) -> bool:
+            return image.part == listing.judged if judge is None else image.name in judge
+
+        if judge is None and not listing.judged:
+            self.held_out = max(1, len(self._images) // 5)
+        else:
+            self._images.sort(key=is_judged, reverse=True)
+            self.held_out = sum(map(is_judged, self._images))
+        self.train = len(self._images) - self.held_out
+
+    def _usable_images(self, folder: str | Path, listing: Listing) -> dict[str, _Image | None]:
         """A dict from each id to its image, or to None where that is left out."""
-        listed, files = self._listed(folder, entries)
+        listed, files = self._listed(folder, listing)
         doubtful = {file for named in files.values() if len(named) > 1 for file in named}
         images: dict[str, _Image | None] = dict.fromkeys(files)
         by_file: dict[str, _Image] = {}
@@ -161,9 +207,13 @@ class CocoFolder:
             except Unusable as fault:
                 self._leave_out(entry.name, fault)
                 continue
-            if image:
+            if image and image.part != entry.part:
+                self._leave_out(entry.name, Unusable("image to train on and held out", f"id {plain(entry.id)}"))
+                by_file[entry.file] = image._replace(part=listing.judged)
+            elif image:
                 self._leave_out(entry.name, Unusable("image listed twice", f"id {plain(entry.id)}"))
-            images[entry.id] = by_file.setdefault(entry.file, _Image(entry.name, entry.found, *size, [], []))
+            first = _Image(entry.name, entry.found, *size, [], [], entry.part)
+            images[entry.id] = by_file.setdefault(entry.file, first)
         return images
 
     def _size(self, name: str, path: Path) -> tuple[int, int]:
@@ -174,38 +224,38 @@ class CocoFolder:
             self._leave_out(name, Unusable("image of 16 bits, nearly black", f"values up to {most * 257:.0f}"))
         return size
 
-    def _listed(self, folder: str | Path, entries: list[Any]) -> tuple[list[_Entry], dict[str, set[str]]]:
+    def _listed(self, folder: str | Path, listing: Listing) -> tuple[list[_Entry], dict[str, set[str]]]:
         """The entries that have an id and a name, and a dict from each id to the files that it stands for."""
         listed, files = [], defaultdict(set)
-        for number, entry in enumerate(entries):
-            place, given = f"images[{number}]", entry if isinstance(entry, dict) else {}
+        for item in listing.images:
+            place, given = item.place, item.given if isinstance(item.given, dict) else {}
             key, name = identifier(given.get("id")), given.get("file_name")
             if key is None:
                 self._leave_out(
-                    place, Unusable("image without a proper id", shown(given.get("id") if given else entry))
+                    place, Unusable("image without a proper id", shown(given.get("id") if given else item.given))
                 )
             elif not isinstance(name, str) or not name:
                 self._leave_out(place, Unusable("image without a proper file name", shown(name)))
                 files[key].add(place)
             else:
                 try:
-                    path = pictures.find(folder, name)
-                    entry = _Entry(key, name, path, os.path.normcase(os.path.realpath(path)), given)
+                    path = pictures.find(folder, name, [*listing.places(item.part), "", "images"])
+                    entry = _Entry(key, name, path, os.path.normcase(os.path.realpath(path)), given, item.part)
                 except Unusable as fault:
-                    entry = _Entry(key, name, fault, name, given)
+                    entry = _Entry(key, name, fault, f"{item.part} {name}", given, item.part)
                 files[key].add(entry.file)
                 listed.append(entry)
         return listed, files
 
-    def _put_boxes(self, entries: list[Any], images: dict[str, _Image | None], label_of: dict[str, int]) -> str:
+    def _put_boxes(self, listing: Listing, images: dict[str, _Image | None], label_of: dict[str, int]) -> str:
         """Give each image its boxes, in pixels of the letterbox, and return what is doubtful about all of them."""
         seen, boxes, sizes = set(), [], []
-        for number, entry in enumerate(entries):
-            given = entry if isinstance(entry, dict) else {}
+        for item in listing.annotations:
+            given = item.given if isinstance(item.given, dict) else {}
             image = images.get(identifier(given.get("image_id")) or "")
-            where = image.name if image else f"annotations[{number}]"
+            where = image.name if image and listing.kind == "COCO" else item.place
             try:
-                image, label, box = _usable_box(entry, images, label_of)
+                image, label, box = _usable_box(item, listing.kind, images, label_of)
                 beyond, fitted = _fitted(image, box, self.size)
                 boxes.append(box)
                 sizes.append(image[2:4])
@@ -233,6 +283,7 @@ class CocoFolder:
         line and two for each reason."""
         boxes = sum(len(image.labels) for image in self._images)
         found = f"{self.train} images to train on and {self.held_out} held out"
+        found += f" ({self.aside} set aside)" if self.aside else ""
         lines = [f"{found}, {boxes} boxes of {len(self.classes)} classes"]
         lines += [f"left out: {what}\n    {cure}" for what, cure in self._left_out()] or ["left out: nothing"]
         return "\n".join(lines + [self._doubt] * bool(self._doubt))
@@ -297,9 +348,10 @@ def _require_size(given: dict[str, Any], size: tuple[int, int]) -> None:
 
 
 def _usable_box(
-    entry: Any, images: dict[str, _Image | None], label_of: dict[str, int]
+    item: Item, kind: str, images: dict[str, _Image | None], label_of: dict[str, int]
 ) -> tuple[_Image, int, tuple[float, float, float, float]]:
     """The image of an annotation, its label, and its box as x, y, width, height; or ``Unusable``."""
+    entry = item.given
     if not isinstance(entry, dict):
         raise Unusable("annotation not understood", shown(entry))
     image_id, category, crowd = (entry.get(key) for key in ("image_id", "category_id", "iscrowd"))
@@ -315,9 +367,12 @@ def _usable_box(
     marked = annotations.is_crowd(crowd)
     if marked is not False:
         raise Unusable("crowd" if marked else "crowd mark not understood", shown(crowd))
-    box = annotations.four_numbers(entry.get("bbox"))
-    if box is None:
+    if annotations.is_crowd(entry.get("difficult")):  # Pascal VOC's
+        raise Unusable("object marked as difficult")
+    four = annotations.four_numbers(entry.get("bbox"))
+    if four is None:
         raise Unusable("box not four finite numbers", shown(entry.get("bbox")))
+    box = annotations.as_pixels(kind, four, image.width, image.height)
     x, y, width, height = box
     if width <= 0 or height <= 0:
         raise Unusable("box without area", shown(list(box)))

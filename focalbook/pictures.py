@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 import warnings
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -38,8 +39,9 @@ class Unusable(ValueError):
         self.reason, self.found = reason, found
 
 
-def find(folder: str | Path, name: str) -> Path:
-    """The file of that ``name`` in ``folder`` or its ``images/``: an absolute path without "..".
+def find(folder: str | Path, name: str, within: Sequence[str] = ("", "images")) -> Path:
+    """The file of that ``name`` in ``folder``, in the first of the places ``within`` it that has one: an absolute path
+    without "..".
 
     The name counts as it is written; where there is no such file, also with the slashes of Windows, in the other forms
     of Unicode, and from or to the percent signs of a URL. Raises ``Unusable`` where there is none, and for a name that
@@ -53,7 +55,7 @@ def find(folder: str | Path, name: str) -> Path:
         if not Path(inside).is_relative_to(root):
             outside = True
             continue
-        for path in (inside, os.path.normpath(os.path.join(root, "images", spelling))):
+        for path in (os.path.normpath(os.path.join(root, place, spelling)) for place in within):
             if os.path.isfile(path):  # False, and no error, for a name that is too long for the file system
                 return Path(path)
             if os.path.isdir(path):

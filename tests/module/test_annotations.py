@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from focalbook.annotations import fits, four_numbers, identifier, is_crowd, number, plain, read, require_pixels, shown
+from focalbook.annotations import (
+    as_pixels,
+    fits,
+    four_numbers,
+    identifier,
+    is_crowd,
+    number,
+    plain,
+    require_pixels,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,11 +91,11 @@ def test_names_are_shown_as_they_are_where_they_print():
     plain("\udcff").encode("utf-8")
 
 
-def test_reading_gives_the_lists_and_the_bytes(tmp_path):
-    written = b'\xef\xbb\xbf{"images": [1], "annotations": [2, null], "categories": [{"id": 3, "id": 3}], "info": {}}'
-    (tmp_path / "annotations.json").write_bytes(written)
-    lists = {"images": [1], "annotations": [2, None], "categories": [{"id": 3}]}
-    assert read(tmp_path) == (lists, written) == read(str(tmp_path))
+@pytest.mark.parametrize(
+    "kind, four", [("COCO", (5, 6, 20, 30)), ("VOC", (5, 6, 25, 36)), ("YOLO", (0.15, 0.42, 0.2, 0.6))]
+)
+def test_a_box_is_the_same_in_each_format(kind, four):
+    assert as_pixels(kind, four, 100, 50) == pytest.approx((5, 6, 20, 30))
 
 
 def test_boxes_in_pixels_pass():

@@ -398,6 +398,8 @@ TESTED_BELOW = {
     "box of an image left out",
     "box given twice",
     "part of a box outside the image",
+    *("image to train on and held out", "image without a label file", "image without an annotation file"),
+    *("annotation file broken", "object marked as difficult"),  # in test_formats.py
 }
 
 

@@ -253,7 +253,7 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(monkeypatch):
 def test_a_package_that_is_not_installed_is_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     said = refused(["--data", str(folder), *SMALL], capsys)
-    assert "PIL" in said and said.endswith(": install pillow, pycocotools and tqdm beside focalbook")
+    assert "PIL" in said and said.endswith(": install pillow, pycocotools, tqdm and pyyaml beside focalbook")
 
 
 def test_an_error_of_several_lines_is_said_in_one(capsys, monkeypatch):
