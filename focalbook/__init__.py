@@ -23,6 +23,7 @@ the detector         idea                                                 chapte
 ``evaluation``       average precision by the COCO rules                  10
 ``pictures``         pictures as cameras and exporters leave them         20
 ``annotations``      what an annotation file says, value by value         20
+``turns``            flips and quarter turns, boxes following             21
 ``formats``          folders in COCO's, Pascal VOC's and YOLO's format    20
 ``coco``             your own images, in the place of scenes              20
 ``detector``         a trained detector, and what it finds in a photo     20

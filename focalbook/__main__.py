@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--float64", action="store_true", help="for digits that hold on another machine")
     parser.add_argument("--data", metavar="FOLDER", help="your images and annotations: COCO, Pascal VOC, YOLO")
     parser.add_argument("--size", type=int, default=256, help="side in pixels that your images are fitted into")
+    parser.add_argument("--turns", action="store_true", help="flip and turn your images, for those without an up")
     tasks = parser.add_subparsers(dest="task", metavar="detect", help="find objects in photos: detect --help")
     detect = tasks.add_parser("detect", description="Find objects in photos, in their own pixels, and draw them.")
     detect.add_argument("photos", nargs="+", metavar="PHOTO")
@@ -102,7 +103,7 @@ def _train_and_judge(options: argparse.Namespace) -> None:
     given = dict(steps=options.steps, batch=options.batch, lr=options.lr)
     first, judged = distributed.rank() == 0, SCENES
     if options.data:
-        data = CocoFolder(options.data, options.size)
+        data = CocoFolder(options.data, options.size, options.turns)
         given |= dict(scenes=data, anchors=anchors_for(data.size))
         judged = data.held_out
         if first:

@@ -18,6 +18,7 @@ from focalbook.annotations import identifier, plain, shown
 from focalbook.formats import Item, Listing
 from focalbook.pictures import Unusable
 from focalbook.scenes import TRAIN, Scenes
+from focalbook.turns import WAYS, turned
 
 REASONS = {
     "image without a proper id": "give it a number or a text of its own",
@@ -112,8 +113,9 @@ class CocoFolder:
     ``folder``: holds ``annotations.json`` (images, annotations with boxes x, y, width, height, and categories) and
     the images, PNG or JPEG, under their file names or in ``images/``; or it is in another of the formats that
     ``formats.read`` reads, and counts as what it would be in COCO's. ``size``: side in pixels of the square that each
-    image is fitted into by ``letterbox``. ``judge``: names of the files to be judged on, where the folder or a hash
-    shall not decide. ``omit``: names of files that are set aside.
+    image is fitted into by ``letterbox``. ``turns``: whether each image to train on is laid another way each time, one
+    of the eight of ``turns.turned``, drawn by its index; those held out never are. ``judge``: names of the files to be
+    judged on, where the folder or a hash shall not decide. ``omit``: names of files that are set aside.
 
     It then has ``classes``, the names of the categories; ``train`` and ``held_out``, the numbers of images to learn
     from and to be judged on; ``fingerprint``, a hash of the annotations and the images' names; and ``skipped``, a dict
@@ -137,6 +139,7 @@ class CocoFolder:
 
     folder: InitVar[str | Path]
     size: int = 256
+    turns: bool = False
     judge: InitVar[Collection[str] | None] = None
     omit: InitVar[Collection[str]] = ()
     classes: tuple[str, ...] = field(init=False)
@@ -312,12 +315,13 @@ class CocoFolder:
         chosen = [self._at(int(index), seed) for index in indices]
         # One width for all that is held out, because their batches are joined; for training the narrowest saves work.
         rows = max(len(image.labels) for image in (chosen if seed == TRAIN else self._images[: self.held_out]))
+        pixels = torch.empty(len(chosen), 3, self.size, self.size)
         boxes, labels = torch.zeros(len(chosen), rows, 4, dtype=torch.float64), torch.full((len(chosen), rows), -1)
-        for number, image in enumerate(chosen):
-            count = len(image.labels)
-            boxes[number, :count] = torch.tensor(image.boxes, dtype=torch.float64).view(count, 4)
+        for number, (index, image) in enumerate(zip(indices, chosen)):
+            count, way = len(image.labels), _way(index) if self.turns and seed == TRAIN else 0
+            given = torch.tensor(image.boxes, dtype=torch.float64).view(count, 4)
+            pixels[number], boxes[number, :count] = turned(self._pixels(image), given, way)
             labels[number, :count] = torch.tensor(image.labels, dtype=torch.long)
-        pixels = torch.stack([self._pixels(image) for image in chosen])
         return Scenes(pixels.to(device).to(dtype) / 255, boxes.to(device), labels.to(device))
 
     def _at(self, index: int, seed: int) -> _Image:
@@ -391,6 +395,11 @@ def _fitted(image: _Image, box: tuple[float, float, float, float], size: int) ->
     if min(x2 - x1, y2 - y1) < _THINNEST:
         raise Unusable("box without area", shown(list(box)))
     return max(abs(a - b) for a, b in zip(cut, whole)), fitted
+
+
+def _way(index: int) -> int:
+    """How the image of that index of training is laid."""
+    return int(_hash(str(int(index)).encode()), 16) % WAYS
 
 
 def _hash(*parts: bytes) -> str:

@@ -16,6 +16,7 @@ from focalbook.coco import REASONS, CocoFolder, anchors_for, letterbox
 from focalbook.evaluation import detect_scenes, evaluate
 from focalbook.scenes import TEST, TRAIN, VALIDATION, DataSet, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model, train
+from focalbook.turns import turned
 
 SCENES = SceneSettings(size=48, objects=(0, 2), distractors=1)
 COUNT = 20
@@ -126,6 +127,29 @@ def test_the_report_counts_what_was_found(folder):
     data = CocoFolder(folder, 48)
     boxes = sum((render([index], TRAIN, SCENES).labels >= 0).sum().item() for index in range(COUNT))
     assert data.report() == f"16 images to train on and 4 held out, {boxes} boxes of 3 classes\nleft out: nothing"
+
+
+# ---- flips and quarter turns ----
+
+
+def test_an_image_to_train_on_comes_in_all_ways_and_its_boxes_with_it(folder):
+    plain, data = CocoFolder(folder, 48), CocoFolder(folder, 48, turns=True)
+    seen = set()
+    for index in range(6 * data.train):
+        before, after = (one.batch([index], TRAIN, dtype=torch.float64) for one in (plain, data))
+        ways = [turned(before.images[0], before.boxes[0, before.labels[0] >= 0], way) for way in range(8)]
+        same = {way for way, (pixels, _) in enumerate(ways) if torch.equal(pixels, after.images[0])}
+        assert len(same) == 1 and torch.equal(before.labels, after.labels)
+        seen |= same
+        assert torch.equal(ways[min(same)][1], after.boxes[0, after.labels[0] >= 0])
+    assert seen == set(range(8))
+
+
+def test_turns_are_the_same_again_and_none_for_what_is_held_out(folder):
+    plain, data = CocoFolder(folder, 48), CocoFolder(folder, 48, turns=True)
+    for seed, other in ((TEST, plain), (TRAIN, CocoFolder(folder, 48, turns=True))):
+        for mine, theirs in zip(data.batch(range(4), seed), other.batch(range(4), seed)):
+            assert torch.equal(mine, theirs)
 
 
 # ---- letterbox ----
