@@ -5,6 +5,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +55,8 @@ REASONS = {
 
 _THINNEST = 1e-6
 """Pixels of the square: what is thinner is lost in float32, and its deltas would not be finite."""
+
+_DECODERS = ThreadPoolExecutor(4, "decoder")  # Pillow decodes beside Python, and beside torch
 
 
 class _Image(NamedTuple):
@@ -149,6 +152,7 @@ class CocoFolder:
         if not isinstance(self.size, int) or self.size < 16 or self.size % anchors_for(self.size).strides[-1]:
             raise ValueError(f"size must be a multiple of its coarsest stride, such as 128 or 256, got {self.size}")
         listing = formats.read(folder)
+        self._ahead: dict[int, Future[torch.Tensor]] = {}
         self.skipped: dict[str, list[str]] = {}
         for place, fault in listing.faults:
             self._leave_out(place, fault)
@@ -315,14 +319,32 @@ class CocoFolder:
         chosen = [self._at(int(index), seed) for index in indices]
         # One width for all that is held out, because their batches are joined; for training the narrowest saves work.
         rows = max(len(image.labels) for image in (chosen if seed == TRAIN else self._images[: self.held_out]))
+        squares = self._read_ahead([int(index) for index in indices]) if seed == TRAIN else map(self._pixels, chosen)
         pixels = torch.empty(len(chosen), 3, self.size, self.size)
         boxes, labels = torch.zeros(len(chosen), rows, 4, dtype=torch.float64), torch.full((len(chosen), rows), -1)
-        for number, (index, image) in enumerate(zip(indices, chosen)):
+        for number, (index, image, square) in enumerate(zip(indices, chosen, squares)):
             count, way = len(image.labels), _way(index) if self.turns and seed == TRAIN else 0
             given = torch.tensor(image.boxes, dtype=torch.float64).view(count, 4)
-            pixels[number], boxes[number, :count] = turned(self._pixels(image), given, way)
+            pixels[number], boxes[number, :count] = turned(square, given, way)
             labels[number, :count] = torch.tensor(image.labels, dtype=torch.long)
         return Scenes(pixels.to(device).to(dtype) / 255, boxes.to(device), labels.to(device))
+
+    def _read_ahead(self, indices: list[int]) -> list[torch.Tensor]:
+        """The squares of these indices of training; and those of the next batch are begun, so that they are decoded
+        beside the step that this one is for. Which ones are next is a guess, and a wrong one costs only its time."""
+        reading = [self._ahead.pop(index, None) or self._begin(index) for index in indices]
+        for left in self._ahead.values():
+            left.cancel()
+        apart = indices[1] - indices[0] if len(indices) > 1 else 1  # processes that train together take turns
+        self._ahead = {index: self._begin(index) for index in (at + apart * len(indices) for at in indices)}
+        return [square.result() for square in reading]
+
+    def _begin(self, index: int) -> Future[torch.Tensor]:
+        return _DECODERS.submit(self._pixels, self._at(index, TRAIN))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: all but the pictures that are being read."""
+        return self.__dict__ | {"_ahead": {}}
 
     def _at(self, index: int, seed: int) -> _Image:
         if index < 0 or (seed != TRAIN and index >= self.held_out):

@@ -3,16 +3,20 @@
 import inspect
 import json
 import math
+import pickle
 import struct
+import threading
 import zlib
+from concurrent.futures import wait
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from focalbook import coco
 from focalbook.anchors import AnchorSettings
-from focalbook.coco import REASONS, CocoFolder, anchors_for, letterbox
+from focalbook.coco import REASONS, CocoFolder, anchors_for, letterbox, squared
 from focalbook.evaluation import detect_scenes, evaluate
 from focalbook.scenes import TEST, TRAIN, VALIDATION, DataSet, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model, train
@@ -150,6 +154,46 @@ def test_turns_are_the_same_again_and_none_for_what_is_held_out(folder):
     for seed, other in ((TEST, plain), (TRAIN, CocoFolder(folder, 48, turns=True))):
         for mine, theirs in zip(data.batch(range(4), seed), other.batch(range(4), seed)):
             assert torch.equal(mine, theirs)
+
+
+# ---- decoded beside the training ----
+
+
+def test_the_next_batch_is_decoded_before_it_is_asked_for(folder, monkeypatch):
+    data, here = CocoFolder(folder, 48), threading.get_ident()
+    expected = [CocoFolder(folder, 48).batch(range(start, start + 3), TRAIN) for start in (0, 3, 6)]
+    read = []
+
+    def watched(path, size):
+        read.append((path.name, threading.get_ident()))
+        return squared(path, size)
+
+    monkeypatch.setattr(coco, "squared", watched)
+    for start, scenes in zip((0, 3, 6), expected):
+        if start:
+            wait(data._ahead.values())
+            assert len(read) == start + 3  # those of this batch are there, and no more
+        for mine, theirs in zip(data.batch(range(start, start + 3), TRAIN), scenes):
+            assert torch.equal(mine, theirs)
+    wait(data._ahead.values())
+    assert [name for name, _ in read[:9]] != [] and here not in {thread for _, thread in read}
+    names = [data._at(index, TRAIN).path.name for index in range(12)]
+    assert sorted(name for name, _ in read) == sorted(names)  # each once
+
+
+@pytest.mark.parametrize("batches", [[(0, 2), (1, 3)], [(5,), (6,), (0,)], [(0, 1), (7, 9), (2, 3)], [(3, 3), (3, 3)]])
+def test_whatever_is_asked_for_next_is_what_comes(folder, batches):
+    data = CocoFolder(folder, 48)
+    for indices in batches:
+        for mine, theirs in zip(data.batch(indices, TRAIN), CocoFolder(folder, 48).batch(indices, TRAIN)):
+            assert torch.equal(mine, theirs)
+
+
+def test_a_folder_that_is_being_read_goes_to_another_process(folder):
+    data = CocoFolder(folder, 48)
+    data.batch(range(3), TRAIN)
+    other = pickle.loads(pickle.dumps(data))
+    assert other.fingerprint == data.fingerprint and other.batch(range(3), TRAIN).images.shape == (3, 3, 48, 48)
 
 
 # ---- letterbox ----
