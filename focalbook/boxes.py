@@ -84,12 +84,19 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, thresho
         if not values.isfinite().all():
             raise ValueError(f"{name} must be finite, got {values[~values.isfinite()][0]:g}: has the model diverged?")
     order = scores.argsort(descending=True, stable=True)
-    better = torch.ones(len(order), len(order), dtype=torch.bool, device=boxes.device).triu(1)
-    same_class = labels[order, None] == labels[order]
-    covers = (iou(boxes[order], boxes[order]) > threshold) & same_class & better
-    kept = torch.ones_like(order, dtype=torch.bool)
+    return order[uncovered(boxes[order], labels[order], threshold)]
+
+
+def uncovered(boxes: torch.Tensor, labels: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
+    """Which of the boxes of each image ``nms`` keeps: (..., N) bool, for many images at once.
+
+    ``boxes`` (..., N, 4) and ``labels`` (..., N), best score first, so that padding may follow. Explained in chapter 7.
+    """
+    better = torch.ones(boxes.shape[-2], boxes.shape[-2], dtype=torch.bool, device=boxes.device).triu(1)
+    covers = (iou(boxes, boxes) > threshold) & (labels[..., :, None] == labels[..., None, :]) & better
+    kept = torch.ones_like(labels, dtype=torch.bool)
     while True:
-        updated = ~(covers & kept[:, None]).any(dim=0)
+        updated = ~(covers & kept[..., None]).any(dim=-2)
         if torch.equal(updated, kept):
-            return order[kept]
+            return kept
         kept = updated

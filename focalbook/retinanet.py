@@ -17,7 +17,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from focalbook.anchors import AnchorSettings, make_anchors, places_per_level
-from focalbook.boxes import decode, nms
+from focalbook.boxes import decode, uncovered
+
+PAIRS = 2**23
+"""Pairs of boxes that are compared at a time where detections overlap: what that takes does not grow with the batch."""
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -80,7 +83,7 @@ class Subnet(nn.Module):
         """Maps (B, channels, H, W) of all levels -> (B, A, values), in the order of the anchors."""
         outputs = [self.output(self.tower(x)) for x in maps]
         # (B, per_place * values, H, W) -> (B, H * W * per_place, values): the order of the anchors
-        flat = [x.permute(0, 2, 3, 1).reshape(len(x), -1, self.values) for x in outputs]
+        flat = [x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.values) for x in outputs]
         return torch.cat(flat, dim=1)
 
 
@@ -109,7 +112,8 @@ class RetinaNet(nn.Module):
     """A one-stage detector: logits and box deltas for every anchor of an image, in one pass.
 
     ``classes``: number of classes. ``image_size``: side of the square images in pixels. ``anchors``: the grid, an
-    ``AnchorSettings`` whose strides are 4, 8, 16, ... ``channels``: width of the pyramid and the subnets. ``depth``:
+    ``AnchorSettings`` whose strides are 4, 8, 16, ..., or begin with a later one of these: the paper's P3 to P7 have 8
+    to 128, and spare the many anchors of stride 4. ``channels``: width of the pyramid and the subnets. ``depth``:
     convolutions in a subnet before its output. ``prior``: probability pi of foreground before training.
     ``generator``: a CPU ``torch.Generator`` that draws all initial weights; the same weights on every device.
 
@@ -127,12 +131,18 @@ class RetinaNet(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if any(stride != 4 * 2**level for level, stride in enumerate(anchors.strides)):
-            raise ValueError(f"strides must be 4, 8, 16, ... for this backbone, got {anchors.strides}")
-        widths = [16 * (level + 2) for level in range(len(anchors.strides))]
+        there = [4]
+        while there[-1] < anchors.strides[-1]:
+            there.append(2 * there[-1])
+        if tuple(there[-len(anchors.strides) :]) != tuple(anchors.strides):
+            raise ValueError(
+                f"strides must be 4, 8, 16, ... for this backbone, or begin with a later one, got {anchors.strides}"
+            )
+        widths = [16 * (level + 2) for level in range(len(there))]
         self.stem = convolution(3, 16, stride=2)
         self.stages = nn.ModuleList(Residual(i, o) for i, o in zip([16] + widths, widths))
-        self.pyramid = FeaturePyramid(widths, channels)
+        self.levels = len(anchors.strides)
+        self.pyramid = FeaturePyramid(widths[-self.levels :], channels)
         self.classification = Subnet(channels, depth, anchors.per_place, classes)
         self.regression = Subnet(channels, depth, anchors.per_place, 4)
         self.image_size = image_size
@@ -176,7 +186,7 @@ class RetinaNet(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        maps = self.pyramid(maps)
+        maps = self.pyramid(maps[-self.levels :])
         return self.classification(maps), self.regression(maps)
 
     def _require(self, images: torch.Tensor) -> None:
@@ -211,20 +221,23 @@ class RetinaNet(nn.Module):
             raise FloatingPointError(
                 "the model's outputs are not finite: it has diverged, or the images are not finite"
             )
-        side = images.shape[-1]
-        found = []
-        for image_logits, image_deltas in zip(logits.sigmoid().split(1), deltas.split(1)):
-            kept = []
-            for scores, level_deltas, anchors in zip(
-                image_logits[0].split(self.level_sizes),
-                image_deltas[0].split(self.level_sizes),
-                self.anchors.to(deltas).split(self.level_sizes),
-            ):
-                best, where = scores.flatten().topk(min(per_level, scores.numel()))
-                best, where = best[best > score], where[best > score]
-                anchor, label = where // scores.shape[1], where % scores.shape[1]
-                kept.append((decode(level_deltas[anchor], anchors[anchor]).clamp(0, side), best, label))
-            boxes, scores, labels = (torch.cat(parts) for parts in zip(*kept))
-            keep = nms(boxes, scores, labels, overlap)[:most]
-            found.append(Detections(boxes[keep], scores[keep], labels[keep]))
-        return found
+        parts, first = [], 0
+        for level in logits.sigmoid().split(self.level_sizes, dim=1):
+            best, where = level.flatten(1).topk(min(per_level, level[0].numel()))
+            parts.append((best, where // level.shape[2] + first, where % level.shape[2]))
+            first += level.shape[1]
+        scores, anchors, labels = (torch.cat(part, dim=1) for part in zip(*parts))
+        # Best first, and no more of them than the image with the most has above the score: what is left is padding.
+        order = scores.masked_fill(scores <= score, -1).argsort(dim=1, descending=True, stable=True)
+        order = order[:, : int((scores > score).sum(dim=1).max())]
+        scores, anchors, labels = (part.gather(1, order) for part in (scores, anchors, labels))
+        chosen = deltas.gather(1, anchors[..., None].expand(-1, -1, 4))
+        boxes = decode(chosen, self.anchors.to(deltas)[anchors]).clamp(0, images.shape[-1])
+        together = max(1, PAIRS // max(1, order.shape[1] ** 2))  # images, by the boxes that are there
+        kept = torch.cat([uncovered(*part, overlap) for part in zip(boxes.split(together), labels.split(together))])
+        kept &= scores > score
+        counts = kept.sum(dim=1).tolist()
+        return [
+            Detections(*(value[:most] for value in image))
+            for image in zip(*(part[kept].split(counts) for part in (boxes, scores, labels)))
+        ]

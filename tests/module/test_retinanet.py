@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from focalbook import retinanet
 from focalbook.anchors import AnchorSettings, make_anchors
-from focalbook.boxes import encode
-from focalbook.retinanet import RetinaNet, Subnet, prior_bias
+from focalbook.boxes import decode, encode, nms
+from focalbook.retinanet import Detections, RetinaNet, Subnet, prior_bias
 
 SIZE = 32
 
@@ -96,9 +97,32 @@ def test_depth_counts_the_convolutions_before_the_output():
     assert [len(RetinaNet(1, SIZE, channels=8, depth=depth).classification.tower) for depth in (0, 1, 4)] == [0, 1, 4]
 
 
-def test_strides_that_the_backbone_does_not_have_are_named():
-    with pytest.raises(ValueError, match=r"strides must .* got \(8, 16\)"):
-        small(anchors=AnchorSettings(strides=(8, 16)))
+@pytest.mark.parametrize("strides", [(2, 4), (8, 32), (4, 8, 8), (16, 8), (5,), (8, 16, 24)])
+def test_strides_that_the_backbone_does_not_have_are_named(strides):
+    with pytest.raises(ValueError, match="strides must be 4, 8, 16, .* or begin with a later one, got "):
+        small(anchors=AnchorSettings(strides=strides))
+
+
+def test_the_pyramid_may_begin_with_stride_8_as_the_papers_does():
+    model = small(size=128, anchors=AnchorSettings(strides=(8, 16, 32, 64, 128)))  # P3 to P7
+    logits, deltas = model(some_images(2, 128))
+    assert model.level_sizes == [9 * side**2 for side in (16, 8, 4, 2, 1)]
+    assert logits.shape == (2, len(model.anchors), 2) and deltas.shape == (2, len(model.anchors), 4)
+    (logits.sum() + deltas.sum()).backward()
+    assert all(weight.grad is not None for weight in model.parameters())  # the stage of stride 4 is on the way to all
+
+
+def test_a_pyramid_from_stride_8_is_the_other_one_without_its_finest_level():
+    fine, coarse = small(), small(anchors=AnchorSettings(strides=(8, 16)))
+    weights = fine.state_dict()
+    for kind in ("lateral", "smooth"):
+        for level in (1, 2):
+            for name in ("weight", "bias"):
+                weights[f"pyramid.{kind}.{level - 1}.{name}"] = weights[f"pyramid.{kind}.{level}.{name}"]
+        del weights[f"pyramid.{kind}.2.weight"], weights[f"pyramid.{kind}.2.bias"]
+    coarse.load_state_dict(weights)
+    for all_levels, some in zip(fine(some_images()), coarse(some_images())):
+        torch.testing.assert_close(all_levels[:, fine.level_sizes[0] :], some)
 
 
 DEVICES = ["meta", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -235,6 +259,38 @@ def test_a_level_reports_only_its_best():
     finds = [(0, 0, 0.6, (0, 0, 5, 5)), (1, 0, 0.9, (8, 8, 13, 13)), (coarse, 0, 0.5, (20, 20, 25, 25))]
     (found,) = Planted(finds).find(per_level=1)
     assert [round(score, 2) for score in found.scores.tolist()] == [0.9, 0.5]
+
+
+def one_by_one(model, images, score, per_level, overlap, most):
+    """Detections image by image and level by level, as the paper says it."""
+    found = []
+    for logits, deltas in zip(*model(images)):
+        kept = []
+        levels = zip(*(part.split(model.level_sizes) for part in (logits.sigmoid(), deltas, model.anchors.to(deltas))))
+        for scores, level_deltas, anchors in levels:
+            best, where = scores.flatten().topk(min(per_level, scores.numel()))
+            best, where = best[best > score], where[best > score]
+            anchor, label = where // scores.shape[1], where % scores.shape[1]
+            kept.append((decode(level_deltas[anchor], anchors[anchor]).clamp(0, SIZE), best, label))
+        boxes, scores, labels = (torch.cat(parts) for parts in zip(*kept))
+        keep = nms(boxes, scores, labels, overlap)[:most]
+        found.append(Detections(boxes[keep], scores[keep], labels[keep]))
+    return found
+
+
+@pytest.mark.parametrize("pairs", [1, 2**23])
+@pytest.mark.parametrize(
+    "options", [(0.2, 999, 0.5, 999), (0.0, 60, 0.3, 300), (0.1, 999, 0.5, 5), (0.999, 9, 0.5, 9), (-1.0, 20, 0.5, 99)]
+)
+def test_a_batch_is_detected_as_its_images_one_by_one_to_the_bit(monkeypatch, options, pairs):
+    monkeypatch.setattr(retinanet, "PAIRS", pairs)
+    model, images = small(prior=0.1), some_images(5)
+    images[2] = 0.5  # many equal scores
+    with torch.no_grad():
+        model.classification.output.weight.mul_(40)
+        expected = one_by_one(model, images, *options)
+    for mine, theirs in zip(model.detect(images, *options), expected, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(mine, theirs, strict=True))
 
 
 def test_an_image_without_detections_has_empty_ones():
