@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import nn
 
 from focalbook import checkpoints, pictures
 from focalbook.anchors import AnchorSettings
+from focalbook.boxes import decode
 from focalbook.coco import letterbox, squared
 from focalbook.retinanet import Detections, RetinaNet
 
@@ -56,6 +58,25 @@ class Detector(NamedTuple):
             pen.rectangle((x, y, x + across, y + down), fill=color)
             pen.text((x, y), text, "white", font)
         return picture
+
+
+class Dense(nn.Module):
+    """A ``RetinaNet`` to be exported, by ``torch.export`` or to ONNX: from images (B, 3, size, size) in [0, 1] to the
+    boxes of all anchors, (B, A, 4) in pixels, cut at the image's edge, and their scores, (B, A, classes).
+
+    Which of them to keep is not part of it: every place that runs such a file has a non-maximum suppression of its own.
+    Explained in chapter 21.
+    """
+
+    def __init__(self, model: RetinaNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, size, size) -> boxes (B, A, 4) and scores (B, A, classes)."""
+        logits, deltas = self.model(images)
+        boxes = decode(deltas, self.model.anchors.to(deltas)).clamp(0, self.model.image_size)
+        return boxes, logits.sigmoid()
 
 
 def load(file: str | Path, device: str | torch.device = "cpu") -> Detector:

@@ -13,7 +13,7 @@ from focalbook import detector
 from focalbook.anchors import AnchorSettings
 from focalbook.boxes import encode
 from focalbook.coco import CocoFolder, anchors_for, letterbox
-from focalbook.detector import Detector
+from focalbook.detector import Dense, Detector
 from focalbook.pictures import Unusable
 from focalbook.retinanet import Detections, RetinaNet
 from focalbook.scenes import SceneSettings
@@ -50,6 +50,30 @@ def test_a_detector_on_ones_own_images_comes_back_with_their_classes(tmp_path):
     assert loaded.classes == ("tree",) and loaded.model.image_size == 32
     images = data.batch([0], device="cpu").images
     assert torch.equal(loaded.model(images)[0], run.model(images)[0])
+
+
+# ---- exported ----
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch calls its own older parts deprecated
+def test_what_is_exported_says_of_any_batch_what_the_detector_says():
+    from onnx.reference import ReferenceEvaluator
+
+    model = RetinaNet(2, 32, AnchorSettings((8, 16), scales=(1.0,)), channels=8, prior=0.2)
+    dense, images = Dense(model.eval()), torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        boxes, scores = dense(images)
+    program = torch.export.export(dense, (images[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for mine, theirs in zip((boxes, scores), program.module()(images), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    written = torch.onnx.export(program, dynamo=True, verbose=False).model_proto
+    for mine, theirs in zip(
+        (boxes, scores), ReferenceEvaluator(written).run(None, {"images": images.numpy()}), strict=True
+    ):
+        torch.testing.assert_close(mine, torch.from_numpy(theirs), rtol=1e-4, atol=1e-4)
+    for found, image_boxes, image_scores in zip(model.detect(images, score=0.0, most=9), boxes, scores):
+        best, where = image_scores.flatten().max(0)
+        assert found.scores[0] == best and torch.equal(found.boxes[0], image_boxes[where // 2])
 
 
 # ---- photos ----
