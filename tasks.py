@@ -36,6 +36,7 @@ def python_of(venv):
 
 
 PYTHON = python_of(VENV)
+REQUIREMENTS = (("requirements.txt",), ("requirements-trees.txt", "--no-deps"))  # each with pip's options
 
 
 def fail(message):
@@ -51,7 +52,8 @@ def call(*command, **environment):
 
 def wanted():
     """What an installation depends on, as a hash: it is made anew when this changes, or the folder moves."""
-    parts = [(ROOT / name).read_bytes() for name in ("requirements.txt", "constraints.txt", "pyproject.toml")]
+    names = [name for name, *_ in REQUIREMENTS] + ["constraints.txt", "pyproject.toml"]
+    parts = [(ROOT / name).read_bytes() for name in names]
     return hashlib.sha256(b"\0".join([str(ROOT).encode()] + parts)).hexdigest()
 
 
@@ -65,8 +67,9 @@ def install():
     if not PYTHON.exists() or subprocess.call(pip + ["--version"], **quiet):
         make_venv()
     print("installing requirements.txt into .venv: a few minutes, once", flush=True)
-    if subprocess.call(pip + ["install", "--quiet", "-r", "requirements.txt"], cwd=str(ROOT)):
-        fail("the installation failed, see above: is there a network, and room on the disk? then try again")
+    for name, *options in REQUIREMENTS:
+        if subprocess.call(pip + ["install", "--quiet"] + options + ["-r", name], cwd=str(ROOT)):
+            fail("the installation failed, see above: is there a network, and room on the disk? then try again")
     stamp.write_text(wanted())
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from focalbook import distributed
+from focalbook import distributed, trees
 from focalbook.annotations import plain
 from focalbook.coco import CocoFolder, anchors_for
 from focalbook.detector import Detector, load
@@ -26,6 +26,9 @@ from focalbook.files import write
 from focalbook.pictures import Unusable
 from focalbook.retinanet import Detections
 from focalbook.training import LOSSES, TrainSettings, train
+
+TREES = "trees"
+"""The folder that is made of what chapter 21 has installed, where there is none of this name."""
 
 SCENES = 256
 """Rendered scenes to be judged on."""
@@ -59,9 +62,9 @@ def _in_words(error: Exception, options: argparse.Namespace) -> str:
             return "out of memory: the photo is too large"
         size = f" or --size (it is {options.size})" if options.data else ""
         return f"out of memory: lower --batch (it is {options.batch}){size}"
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error}: install pillow, pycocotools, tqdm and pyyaml beside focalbook"
-    return str(error) if isinstance(error, (ValueError, FloatingPointError, OSError)) else ""
+    return str(error) if isinstance(error, (ValueError, FloatingPointError, OSError, ModuleNotFoundError)) else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", metavar="FILE", help="saved to on the way, and resumed from")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="CUDA where present, else the CPU")
     parser.add_argument("--float64", action="store_true", help="for digits that hold on another machine")
-    parser.add_argument("--data", metavar="FOLDER", help="your images and annotations: COCO, Pascal VOC, YOLO")
+    parser.add_argument("--data", metavar="FOLDER", help="your images: COCO, Pascal VOC or YOLO; or trees")
     parser.add_argument("--size", type=int, default=256, help="side in pixels that your images are fitted into")
     parser.add_argument("--turns", action="store_true", help="flip and turn your images, for those without an up")
     tasks = parser.add_subparsers(dest="task", metavar="detect", help="find objects in photos: detect --help")
@@ -103,6 +106,8 @@ def _train_and_judge(options: argparse.Namespace) -> None:
     given = dict(steps=options.steps, batch=options.batch, lr=options.lr)
     first, judged = distributed.rank() == 0, SCENES
     if options.data:
+        if options.data == TREES and not Path(TREES).exists():
+            trees.write_tiles(TREES)
         data = CocoFolder(options.data, options.size, options.turns)
         given |= dict(scenes=data, anchors=anchors_for(data.size))
         judged = data.held_out

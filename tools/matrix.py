@@ -21,12 +21,12 @@ from pathlib import Path
 
 import torch
 
-from tasks import ROOT, python_of
+from tasks import REQUIREMENTS, ROOT, python_of
 from tools.notebooks import ENVIRONMENT
 
 VENVS = ROOT / "_build" / "matrix"
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-PINNED = ("requirements.txt", "constraints.txt")
+PINNED = (*(name for name, *_ in REQUIREMENTS), "constraints.txt")
 GPU = {key: value for key, value in os.environ.items() if key == "CUDA_VISIBLE_DEVICES"}
 
 
@@ -89,7 +89,8 @@ def python_for(setting):
     stamp, wanted = folder / "installed", "".join((ROOT / name).read_text("utf-8") for name in PINNED)
     if not (stamp.exists() and stamp.read_text("utf-8") == wanted):
         print(f"installing for Python {setting.python}: a few minutes, once", flush=True)
-        steps = ([installed(setting.python), "-m", "venv", "--clear", folder], [python, *PIP, "-r", "requirements.txt"])
+        steps = [[installed(setting.python), "-m", "venv", "--clear", folder]]
+        steps += [[python, *PIP, *options, "-r", name] for name, *options in REQUIREMENTS]
         try:
             for step in steps:
                 subprocess.run(step, cwd=ROOT, check=True, capture_output=True, text=True)

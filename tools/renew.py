@@ -14,6 +14,7 @@ import subprocess
 import sys
 import venv
 
+from tasks import REQUIREMENTS as FILES
 from tasks import ROOT, TEST, python_of
 
 REQUIREMENTS, CONSTRAINTS = ROOT / "requirements.txt", ROOT / "constraints.txt"
@@ -88,6 +89,9 @@ def install():
     if subprocess.call([*pip, "install", "--quiet", "-r", str(free)], cwd=ROOT):
         sys.exit("the installation failed, see above: is there a network, and room on the disk? constraints.txt stays")
     inspected = subprocess.run([*pip, "inspect", "--local"], stdout=subprocess.PIPE, check=True).stdout
+    for name, *options in FILES[1:]:  # after the look: what comes without its needs is no constraint
+        if subprocess.call([*pip, "install", "--quiet", *options, "-r", name], cwd=ROOT):
+            sys.exit(f"the installation of {name} failed, see above: is there a network? constraints.txt stays")
     return json.loads(inspected)["installed"]
 
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ import tasks
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """A project folder where nothing is installed, and no program is run."""
-    for name in ("requirements.txt", "constraints.txt", "pyproject.toml"):
+    for name in ("requirements.txt", "requirements-trees.txt", "constraints.txt", "pyproject.toml"):
         (tmp_path / name).write_text("")
     monkeypatch.setattr(tasks, "ROOT", tmp_path)
     monkeypatch.setattr(tasks, "VENV", tmp_path / ".venv")
@@ -78,9 +79,21 @@ def test_a_finished_installation_is_not_repeated_until_the_requirements_change(f
     once = len(calls)
     tasks.install()
     assert len(calls) == once > 0
-    (fresh / "requirements.txt").write_text("numpy\n")
+    for name in ("requirements.txt", "requirements-trees.txt"):
+        (fresh / name).write_text("numpy\n")
+        tasks.install()
+        assert len(calls) > once
+        once = len(calls)
+
+
+def test_the_trees_come_without_what_their_code_needs(fresh, monkeypatch):
+    calls = []
+    made(fresh)
+    monkeypatch.setattr(tasks.subprocess, "call", lambda command, **k: calls.append(command[1:]) or 0)
     tasks.install()
-    assert len(calls) > once
+    installed = [command[command.index("--quiet") + 1 :] for command in calls if "install" in command]
+    assert installed == [["-r", "requirements.txt"], ["--no-deps", "-r", "requirements-trees.txt"]]
+    assert "deepforest==" in (Path(tasks.__file__).parent / "requirements-trees.txt").read_text("utf-8")
 
 
 def test_a_port_in_use_is_named_before_anything_is_built(monkeypatch):

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from focalbook import __main__ as command
-from focalbook import detector, distributed
+from focalbook import detector, distributed, trees
 from focalbook.__main__ import main
 
 SMALL = ["--size", "32", "--steps", "1", "--batch", "2", "--device", "cpu"]
@@ -254,6 +255,16 @@ def test_a_package_that_is_not_installed_is_named(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     said = refused(["--data", str(folder), *SMALL], capsys)
     assert "PIL" in said and said.endswith(": install pillow, pycocotools, tqdm and pyyaml beside focalbook")
+
+
+def test_trees_that_are_not_installed_come_with_their_own_cure(tmp_path, capsys, monkeypatch):
+    def none(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trees, "distribution", none)
+    said = refused(["--data", "trees", *SMALL], capsys)
+    assert said == "the trees are not installed: python -m pip install --no-deps deepforest==2.1.0"
 
 
 def test_an_error_of_several_lines_is_said_in_one(capsys, monkeypatch):
