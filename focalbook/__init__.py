@@ -27,6 +27,8 @@ the detector         idea                                                 chapte
 ``formats``          folders in COCO's, Pascal VOC's and YOLO's format    20
 ``coco``             your own images, in the place of scenes              20
 ``detector``         a trained detector, and what it finds in a photo     20
+``trees``            trees from above, which come by pip                 21
+``platelets``        platelets in blood, and their five folds             21
 ``__main__``         the command: train one detector and judge it         19, 20
 ===================  ===================================================  =======
 

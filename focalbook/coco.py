@@ -118,7 +118,8 @@ class CocoFolder:
     ``formats.read`` reads, and counts as what it would be in COCO's. ``size``: side in pixels of the square that each
     image is fitted into by ``letterbox``. ``turns``: whether each image to train on is laid another way each time, one
     of the eight of ``turns.turned``, drawn by its index; those held out never are. ``judge``: names of the files to be
-    judged on, where the folder or a hash shall not decide. ``omit``: names of files that are set aside.
+    judged on, where the folder or a hash shall not decide. ``omit``: names of files that are set aside. ``only``: the
+    classes that count, if not all: the boxes of others are background.
 
     It then has ``classes``, the names of the categories; ``train`` and ``held_out``, the numbers of images to learn
     from and to be judged on; ``fingerprint``, a hash of the annotations and the images' names; and ``skipped``, a dict
@@ -145,10 +146,13 @@ class CocoFolder:
     turns: bool = False
     judge: InitVar[Collection[str] | None] = None
     omit: InitVar[Collection[str]] = ()
+    only: InitVar[Collection[str] | None] = None
     classes: tuple[str, ...] = field(init=False)
     fingerprint: str = field(init=False)
 
-    def __post_init__(self, folder: str | Path, judge: Collection[str] | None, omit: Collection[str]) -> None:
+    def __post_init__(
+        self, folder: str | Path, judge: Collection[str] | None, omit: Collection[str], only: Collection[str] | None
+    ) -> None:
         if not isinstance(self.size, int) or self.size < 16 or self.size % anchors_for(self.size).strides[-1]:
             raise ValueError(f"size must be a multiple of its coarsest stride, such as 128 or 256, got {self.size}")
         listing = formats.read(folder)
@@ -157,6 +161,8 @@ class CocoFolder:
         for place, fault in listing.faults:
             self._leave_out(place, fault)
         self.classes, label_of = annotations.classes(listing.categories)
+        if only is not None:
+            label_of = self._keep(only, label_of)
         images = self._usable_images(folder, listing)
         self._doubt = self._put_boxes(listing, images, label_of)
         self._images = sorted(
@@ -174,6 +180,16 @@ class CocoFolder:
             )
         chosen = (str(self.held_out),) if judge is not None else ()
         self.fingerprint = _hash(listing.written, *(_bytes(image.name) for image in self._images), *map(_bytes, chosen))
+
+    def _keep(self, only: Collection[str], label_of: dict[str, int]) -> dict[str, int]:
+        """Keep these classes alone, and number them anew; -1 for the others."""
+        unknown = sorted(set(only) - set(self.classes))
+        if unknown or not only:
+            raise ValueError(f"only must name classes from {', '.join(self.classes)}, got {shown(list(only))}")
+        kept = tuple(name for name in self.classes if name in only)
+        numbers = [kept.index(name) if name in kept else -1 for name in self.classes]
+        self.classes = kept
+        return {key: numbers[label] for key, label in label_of.items()}
 
     def _hold_out(self, listing: Listing, judge: Collection[str] | None, omit: Collection[str]) -> None:
         """Put the images that are held out first, and count."""
@@ -257,6 +273,7 @@ class CocoFolder:
     def _put_boxes(self, listing: Listing, images: dict[str, _Image | None], label_of: dict[str, int]) -> str:
         """Give each image its boxes, in pixels of the letterbox, and return what is doubtful about all of them."""
         seen, boxes, sizes = set(), [], []
+        self.others = 0
         for item in listing.annotations:
             given = item.given if isinstance(item.given, dict) else {}
             image = images.get(identifier(given.get("image_id")) or "")
@@ -272,6 +289,9 @@ class CocoFolder:
                     raise Unusable("box given twice", shown(list(box)))
             except Unusable as fault:
                 self._leave_out(where, fault)
+                continue
+            if label < 0:
+                self.others += 1
                 continue
             seen.add((image.path, label, box))
             if beyond > 1:  # less is rounding
@@ -292,6 +312,7 @@ class CocoFolder:
         found = f"{self.train} images to train on and {self.held_out} held out"
         found += f" ({self.aside} set aside)" if self.aside else ""
         lines = [f"{found}, {boxes} boxes of {len(self.classes)} classes"]
+        lines[0] += f", and {self.others} of others that count as background" if self.others else ""
         lines += [f"left out: {what}\n    {cure}" for what, cure in self._left_out()] or ["left out: nothing"]
         return "\n".join(lines + [self._doubt] * bool(self._doubt))
 
