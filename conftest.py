@@ -23,6 +23,7 @@ SLOWEST = (
     "book/11-",
     "tests/commands/",
     "book/10-",
+    "book/21-",
     "book/08-",
     "book/05-",
     "tests/module/test_distributed.py",

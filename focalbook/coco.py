@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from focalbook.formats import Item, Listing
 from focalbook.pictures import Unusable
 from focalbook.scenes import TRAIN, Scenes
 from focalbook.turns import WAYS, turned
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 REASONS = {
     "image without a proper id": "give it a number or a text of its own",
@@ -67,6 +70,7 @@ class _Image(NamedTuple):
     boxes: list[list[float]]
     labels: list[int]
     part: str
+    orientation: int
 
 
 class _Entry(NamedTuple):
@@ -101,12 +105,16 @@ def squared(path: str | Path, size: int) -> tuple[torch.Tensor, tuple[int, int]]
     (3, size, size) float32 in [0, 255]. Needs Pillow. Explained in chapter 20.
     """
     opened, (width, height) = pictures.opened(Path(path), size)
+    return _in_square(opened, width, height, size), (width, height)
+
+
+def _in_square(picture: "Image", width: int, height: int, size: int) -> torch.Tensor:
     across, down = letterbox(width, height, size)[:2].tolist()
     sides = round(width * across), round(height * down)
     square = torch.full((3, size, size), 127.5)
-    fitted = np.array(opened.resize(sides, resample=2))  # bilinear over all pixels that fall together
+    fitted = np.array(picture.resize(sides, resample=2))  # bilinear over all pixels that fall together
     square[:, : sides[1], : sides[0]] = torch.from_numpy(np.atleast_3d(fitted)).permute(2, 0, 1)
-    return square, (width, height)
+    return square
 
 
 @dataclass
@@ -225,7 +233,7 @@ class CocoFolder:
                 if isinstance(entry.found, Unusable):
                     raise entry.found
                 image = by_file.get(entry.file)
-                size = image[2:4] if image else self._size(entry.name, entry.found)
+                size, orientation = (image[2:4], image.orientation) if image else self._look(entry.name, entry.found)
                 _require_size(entry.given, size)
             except Unusable as fault:
                 self._leave_out(entry.name, fault)
@@ -235,17 +243,17 @@ class CocoFolder:
                 by_file[entry.file] = image._replace(part=listing.judged)
             elif image:
                 self._leave_out(entry.name, Unusable("image listed twice", f"id {plain(entry.id)}"))
-            first = _Image(entry.name, entry.found, *size, [], [], entry.part)
+            first = _Image(entry.name, entry.found, *size, [], [], entry.part, orientation)
             images[entry.id] = by_file.setdefault(entry.file, first)
         return images
 
-    def _size(self, name: str, path: Path) -> tuple[int, int]:
-        """(width, height) in pixels of a picture that can be opened."""
-        picture, size = pictures.opened(path, 8)
+    def _look(self, name: str, path: Path) -> tuple[tuple[int, int], int]:
+        """(width, height) in pixels of a picture that can be opened, and its orientation."""
+        picture, size, orientation = pictures.examined(path, 8)
         most = float(np.max(np.asarray(picture))) if picture.mode == "F" else 255.0
         if 0 < most < 16:  # 12 bits or fewer, stored as 16
             self._leave_out(name, Unusable("image of 16 bits, nearly black", f"values up to {most * 257:.0f}"))
-        return size
+        return size, orientation
 
     def _listed(self, folder: str | Path, listing: Listing) -> tuple[list[_Entry], dict[str, set[str]]]:
         """The entries that have an id and a name, and a dict from each id to the files that it stands for."""
@@ -353,7 +361,8 @@ class CocoFolder:
     def _read_ahead(self, indices: list[int]) -> list[torch.Tensor]:
         """The squares of these indices of training; and those of the next batch are begun, so that they are decoded
         beside the step that this one is for. Which ones are next is a guess, and a wrong one costs only its time."""
-        reading = [self._ahead.pop(index, None) or self._begin(index) for index in indices]
+        ahead = self._ahead
+        reading = [ahead.pop(index) if index in ahead else self._begin(index) for index in indices]
         for left in self._ahead.values():
             left.cancel()
         apart = indices[1] - indices[0] if len(indices) > 1 else 1  # processes that train together take turns
@@ -379,7 +388,8 @@ class CocoFolder:
     def _pixels(self, image: _Image) -> torch.Tensor:
         """The square, (3, size, size) float32 in [0, 255]."""
         try:
-            return squared(image.path, self.size)[0]
+            picture = pictures.decoded(image.path, self.size, image.orientation)
+            return _in_square(picture, image.width, image.height, self.size)
         except Unusable as error:
             raise ValueError(f"image {plain(image.name)} cannot be read any more, put it back: {error}") from None
 

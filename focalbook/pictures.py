@@ -81,34 +81,45 @@ def opened(path: Path, side: int) -> tuple["Image", tuple[int, int]]:
     bits, where no value is white by rule, and for more pixels than Pillow's ``MAX_IMAGE_PIXELS``. Needs Pillow.
     Explained in chapter 20.
     """
+    return examined(path, side)[:2]
+
+
+def examined(path: Path, side: int) -> tuple["Image", tuple[int, int], int]:
+    """What ``opened`` gives, and the picture's Exif orientation, from 1 to 8, as ``decoded`` wants it (chapter 20)."""
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a corrupt Exif block does not hinder, and the reader cannot mend it
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            return _upright(path, side)
-        except (Unusable, MemoryError):  # a lack of memory is no fault of the file
-            raise
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            count = re.findall(r"\d+", str(error))[0]
-            raise Unusable("image of too many pixels", f"{count}, at most {Image.MAX_IMAGE_PIXELS}") from None
-        except Exception as error:  # whatever a decoder raises at a broken file
-            raise Unusable("image unreadable", _why(error)) from None
+        return _upright(path, side, None)
 
 
-def _upright(path: Path, side: int) -> tuple["Image", tuple[int, int]]:
+def decoded(path: Path, side: int, orientation: int) -> "Image":
+    """The picture that ``opened`` gives, where its ``orientation`` is known: for threads, because all threads of a
+    process share the filters of warnings that a first look needs. Raises as ``opened`` does (chapter 20)."""
+    return _upright(path, side, orientation)[0]
+
+
+def _upright(path: Path, side: int, known: int | None) -> tuple["Image", tuple[int, int], int]:
     from PIL import Image
 
-    with Image.open(path) as image:
-        size = image.size
-        image.draft("RGB", (side, side))  # decodes no more of a JPEG than is needed, several times faster
-        image.load()  # first, because a TIFF is set upright by it
-        orientation = _orientation(image)
-        flat = _flat(image)
-    if orientation in _TURNS:
-        flat = flat.transpose(Image.Transpose[_TURNS[orientation]])
-    return flat, size[::-1] if orientation > 4 else size
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            image.draft("RGB", (side, side))  # decodes no more of a JPEG than is needed, several times faster
+            image.load()  # first, because a TIFF is set upright by it
+            orientation = known or _orientation(image)
+            flat = _flat(image)
+        if orientation in _TURNS:
+            flat = flat.transpose(Image.Transpose[_TURNS[orientation]])
+        return flat, size[::-1] if orientation > 4 else size, orientation
+    except (Unusable, MemoryError):  # a lack of memory is no fault of the file
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        count = re.findall(r"\d+", str(error))[0]
+        raise Unusable("image of too many pixels", f"{count}, at most {Image.MAX_IMAGE_PIXELS}") from None
+    except Exception as error:  # whatever a decoder raises at a broken file
+        raise Unusable("image unreadable", _why(error)) from None
 
 
 def _orientation(image: "Image") -> int:

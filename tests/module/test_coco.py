@@ -14,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from focalbook import coco
+from focalbook import pictures
 from focalbook.anchors import AnchorSettings
-from focalbook.coco import REASONS, CocoFolder, anchors_for, letterbox, squared
+from focalbook.coco import REASONS, CocoFolder, anchors_for, letterbox
 from focalbook.evaluation import detect_scenes, evaluate
+from focalbook.pictures import decoded
 from focalbook.scenes import TEST, TRAIN, VALIDATION, DataSet, Scenes, SceneSettings, render
 from focalbook.training import TrainSettings, new_model, train
 from focalbook.turns import turned
@@ -164,11 +165,11 @@ def test_the_next_batch_is_decoded_before_it_is_asked_for(folder, monkeypatch):
     expected = [CocoFolder(folder, 48).batch(range(start, start + 3), TRAIN) for start in (0, 3, 6)]
     read = []
 
-    def watched(path, size):
+    def watched(path, size, orientation):
         read.append((path.name, threading.get_ident()))
-        return squared(path, size)
+        return decoded(path, size, orientation)
 
-    monkeypatch.setattr(coco, "squared", watched)
+    monkeypatch.setattr(pictures, "decoded", watched)
     for start, scenes in zip((0, 3, 6), expected):
         if start:
             wait(data._ahead.values())
