@@ -83,7 +83,7 @@ def built(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
         (tmp_path / "page.html").write_text(text)
-        environment, builder = SimpleNamespace(found_docs={"page"}), SimpleNamespace(format="html")
+        environment, builder = SimpleNamespace(found_docs={"page"}), SimpleNamespace(name="html")
         return SimpleNamespace(outdir=tmp_path, env=environment, builder=builder, written={"page"})
 
     return build
