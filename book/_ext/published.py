@@ -28,7 +28,7 @@ OTHERS = {
 
 
 def site_of(url):
-    """Where GitHub Pages shows a repository, with a slash at the end; nothing for anything but a repository on GitHub."""
+    """Where GitHub Pages shows a repository, with a slash at the end; empty unless it is one on GitHub."""
     found = REPOSITORY.fullmatch(url)
     if not found:
         return ""
@@ -64,7 +64,11 @@ def describe(app, page, template, context, doctree):
     tags = {"name": {"description": text}, "property": {}}
     site = app.config.html_baseurl
     if site:
-        card = {"title": re.sub("<.*?>", "", context["title"]), "description": text, "type": "article"}
+        card = {
+            "title": re.sub("<.*?>", "", context.get("title") or app.config.html_title),
+            "description": text,
+            "type": "article",
+        }
         card |= {"url": f"{site}{page}.html", "site_name": app.config.html_title}
         card |= {"image": site + PICTURE, "image:alt": PICTURED}
         tags["property"] = {f"og:{name}": value for name, value in card.items()}
