@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import matplotlib
+import pikepdf
 from bs4 import BeautifulSoup, Tag
-from pypdf import PdfReader, PdfWriter
 
 import focalbook
 from tasks import ROOT
@@ -176,13 +176,18 @@ def printed(source: Path, target: Path) -> None:
 
 def page_numbers(path: Path) -> dict[str, int]:
     """The page, counted from 1, on which each anchor of a printed page lies that a link leads to."""
-    reader = PdfReader(path)
-    found = {}
-    for name, destination in reader.named_destinations.items():
-        number = reader.get_destination_page_number(destination)
-        if number is not None:
-            found[name.removeprefix("/")] = number + 1
-    return found
+    with pikepdf.open(path) as book:
+        places = {page.objgen: number for number, page in enumerate(book.pages, 1)}
+        found = {name.removeprefix("/"): place[0].objgen for name, place in book.Root.Dests.items()}
+        return {name: places[page] for name, page in found.items()}
+
+
+def finished(path: Path) -> int:
+    """Name the authors in a printed book and pack it, its thousands of tags above all. Returns the number of pages."""
+    with pikepdf.open(path, allow_overwriting_input=True) as book:
+        book.docinfo["/Author"] = "The focal loss book's authors"
+        book.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)
+        return len(book.pages)
 
 
 def main() -> int:
@@ -201,10 +206,8 @@ def main() -> int:
     moved = [anchor for anchor in wanted if anchor not in numbers or before.get(anchor) != numbers[anchor]]
     if moved:
         raise SystemExit(f"focalbook: the page numbers in the contents of the PDF are wrong, first at {moved[0]}")
-    writer = PdfWriter(target, incremental=True)
-    writer.add_metadata({"/Title": "The Focal Loss Book", "/Author": "The focal loss book's authors"})
-    writer.write(target)
-    print(f"{len(writer.pages)} pages, {target.stat().st_size / 1e6:.1f} MB: {target}")
+    pages = finished(target)
+    print(f"{pages} pages, {target.stat().st_size / 1e6:.1f} MB: {target}")
     return 0
 
 
