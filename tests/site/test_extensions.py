@@ -12,6 +12,8 @@ import exercises
 import formulas
 import offline
 import theme
+import values
+from sphinx.addnodes import desc_annotation
 from sphinx.errors import ExtensionError
 
 
@@ -141,3 +143,10 @@ def test_a_solution_is_shown_without_the_marks_for_the_grader():
     block = nodes.literal_block(code, code)
     exercises.clear_marks(None, nodes.section("", block))
     assert block.astext() == block.rawsource == "def f(x):\n    return x"
+
+
+def test_a_value_that_takes_pages_is_left_out_and_a_short_one_shown():
+    short, long = desc_annotation("", " = 2"), desc_annotation("", " = " + "{} " * values.LONGEST)
+    line = nodes.section("", short, long)
+    values.shorten(None, line)
+    assert line.children == [short]
