@@ -33,6 +33,7 @@ def test_without_such_an_address_no_button_points_nowhere(url):
     [
         (r"\ln p_t", '<mi>ln</mi><mspace width="0.167em"/><msub>'),
         (r"\ln(p_t)", "<mi>ln</mi><mo"),
+        (r"\log_2 x", "<msub><mi>log</mi><mn>2</mn></msub>"),
         ("a / b", '<mo lspace="0" rspace="0">'),
         ("[-1, -2]", '[</mo><mo form="prefix">&#x02212;</mo><mn>1'),
         ("[-1, -2]", '<mo>&#x0002C;</mo><mo form="prefix">&#x02212;</mo><mn>2'),

@@ -32,7 +32,7 @@ SETTINGS = {
     "version": focalbook.__version__,
     "html_extra_path": [],
 }
-KEPT = ("_static/pygments.css", "_static/epub.css")  # of the style sheets; those of the site are for browsers
+KEPT = ("_static/pygments.css", "_static/epub.css", "_static/file.png")  # the rest is for browsers
 SUMMARY = re.compile(r"<summary[^>]*>\s*<p.*?</summary>", re.DOTALL)
 MENDS = {
     ".svg": (
