@@ -136,7 +136,8 @@ OPF = """<package><item href="a.xhtml" id="a" /><item href="_static/book.css" id
 <item href="c.svg" id="c" /></package>"""
 XHTML = """<html><link rel="stylesheet" href="_static/book.css" /><link rel="stylesheet" href="_static/epub.css" />
 <script>1</script><details><summary aria-label="x"><p>Show a solution</p><p>Hide it</p></summary></details>
-<math></math></html>"""
+<style scoped>
+th {}</style><math></math></html>"""
 SVG = """<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
   "svg11.dtd">
 <svg><path id="space"/><path d="M1 1"/><image id="image0123456789" x="1"/><image id="scene-1"/></svg>"""

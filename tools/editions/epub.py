@@ -44,6 +44,8 @@ MENDS = {
         (re.compile(r"<script\b.*?(?:</script>|/>)", re.DOTALL), ""),
         (re.compile(rf'<link rel="stylesheet"(?![^>]*(?:{"|".join(KEPT)}))[^>]*>'), ""),
         (re.compile(r'<meta name="viewport"[^>]*>(?=\s*<meta name="viewport")'), ""),
+        (re.compile(r"<style scoped.*?</style>\s*", re.DOTALL), ""),  # of a table that pandas shows
+        (re.compile(r"(<table\b[^>]*?) border=\"1\""), r"\1"),
         (SUMMARY, "<summary>A solution</summary>"),
     ),
     ".ncx": ((re.compile(r'(name="dtb:uid" content=")[^"]*'), rf"\g<1>{IDENTIFIER}"),),
