@@ -119,12 +119,44 @@ def serve(port=os.environ.get("PORT", "8000")):
 
 
 @command
+def pdf():
+    """print the book into _build/focal-loss-book.pdf, by Chromium"""
+    install()
+    print("printing the book: some minutes", flush=True)
+    call("-m", "tools.editions.pdf")
+
+
+@command
+def epub():
+    """write the book as an ePub, _build/focal-loss-book.epub"""
+    install()
+    call("-m", "tools.editions.epub")
+
+
+@command
+def slides():
+    """make the lecture of 90 minutes, a deck and its handout, in _build/slides"""
+    install()
+    call("-m", "tools.editions.slides")
+
+
+@command
+def bundle():
+    """make all of them and the site, and pack them with the notebooks into _build/bundle"""
+    book()
+    for edition in (pdf, epub, slides):
+        edition()
+    call("-m", "tools.editions.bundle")
+
+
+@command
 def lab():
     """open the chapters, and the exercises without their solutions, in JupyterLab"""
     install()
     student()
     print("opening JupyterLab: chapters in book, exercises in course/exercises (Ctrl+C twice stops)", flush=True)
-    call("-m", "jupyterlab", "--ip=127.0.0.1", "--ServerApp.default_url=/lab/tree/book/01-imbalance.ipynb")
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # the usual user of a container
+    call("-m", "jupyterlab", "--ip=127.0.0.1", "--ServerApp.default_url=/lab/tree/book/01-imbalance.ipynb", *as_root)
 
 
 @command

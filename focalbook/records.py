@@ -43,9 +43,11 @@ def save(record: Record) -> None:
 
 def load(study: str, arm: str, lr: float, seed: int) -> Record:
     """Read one record. Raises ``FileNotFoundError`` for a missing and ``ValueError`` for a broken or edited one, each
-    naming the file and the command that makes it again (chapter 11)."""
+    naming the file and the cure (chapter 11)."""
     path = path_of(study, arm, lr, seed)
     cure = "make it again with: make evidence"
+    if not RECORDS.parent.is_dir():
+        cure = "records belong to the book and not to the package, so run this in the book's folder"
     if not path.exists():
         raise FileNotFoundError(f"there is no record {path}: {cure}")
     try:

@@ -18,6 +18,17 @@ from docutils import nodes
 from sphinx.directives.patches import Figure
 
 
+def stored(source, name):
+    """The picture, an SVG, and the alt text of the figure that a notebook stores under this name."""
+    cells = json.loads(source.read_text("utf-8"))["cells"]
+    found = [cell for cell in cells if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == name]
+    if not found:
+        raise LookupError(f"{source.name} has no figure called {name}")
+    drawn = ["".join(output["data"].get("image/svg+xml", "")) for output in found[0]["outputs"] if "data" in output]
+    (picture,) = filter(None, drawn)
+    return picture, found[0]["metadata"]["mystnb"]["image"]["alt"]
+
+
 class StoredFigure(Figure):
     required_arguments = 2
 
@@ -26,16 +37,14 @@ class StoredFigure(Figure):
         env = self.state.document.settings.env
         source = Path(env.srcdir, "book", notebook)
         env.note_dependency(str(source))
-        cells = json.loads(source.read_text("utf-8"))["cells"]
-        found = [cell for cell in cells if cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") == name]
-        if not found:
-            raise self.error(f"stored-figure: {notebook} has no figure called {name}")
-        drawn = ["".join(output["data"].get("image/svg+xml", "")) for output in found[0]["outputs"] if "data" in output]
-        (picture,) = filter(None, drawn)
+        try:
+            picture, alt = stored(source, name)
+        except LookupError as error:
+            raise self.error(f"stored-figure: {error}") from None
         self.arguments = ["data:image/svg+xml;base64," + base64.b64encode(picture.encode()).decode()]
         if "<image " in picture:  # the page holds it itself, so that ``mark_pictures`` finds no file
             self.options["class"] = ["picture"]
-        self.options.setdefault("alt", found[0]["metadata"]["mystnb"]["image"]["alt"])
+        self.options.setdefault("alt", alt)
         return super().run()
 
 

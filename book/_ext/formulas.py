@@ -9,7 +9,7 @@ from latex2mathml.converter import convert
 from sphinx.util.math import get_node_equation_number
 
 CLINGS = re.compile(r"[.,;:!?)\]’”]+|-\w+")
-FUNCTION = re.compile(r"(<mi>(?:ln|log|max|min)</mi>)(?!<mo[^>]*>&#x00028;|</)")
+FUNCTION = re.compile(r"(?<!<msub>)(<mi>(?:ln|log|max|min)</mi>)(?!<mo[^>]*>&#x00028;|</)")
 SLASH = "<mo>&#x0002F;</mo>"
 OPENS = "|".join(f"&#x{ord(mark):05X};|{re.escape(mark)}" for mark in "([{,=<>≤≥≈±∈")
 SIGN = re.compile(rf"(<mo[^>]*>(?:{OPENS})</mo>)<mo>(?=&#x02212;)")

@@ -77,7 +77,7 @@ def store_the_icons(static, pages):
 
 
 def lighten(app, error):
-    if error is not None or app.builder.format != "html":
+    if error is not None or app.builder.name != "html":
         return
     static = Path(app.outdir, "_static")
     needless = {f"no {pattern}": [path for path in static.glob(pattern) if path.is_file()] for pattern in NEEDLESS}
@@ -90,6 +90,8 @@ def lighten(app, error):
 
 
 def link_what_stands_in_for_scripts(app, page, template, context, doctree):
+    if app.builder.name != "html":
+        return
     sheets = [context["pathto"](f"_static/{name}.css", 1) for name in ("formulas", "no-scripts")]
     links = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in sheets)
     context["metatags"] = f"{context.get('metatags', '')}<noscript>{links}</noscript>"

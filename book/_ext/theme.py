@@ -32,7 +32,7 @@ MENDS = {
 
 
 def mend_pages(app, error):
-    if error is None and app.builder.format == "html":
+    if error is None and app.builder.name == "html":
         mend(app, read(app), MENDS)
 
 

@@ -21,7 +21,7 @@ def definitions(app):
 
 
 def add_tips(app, doctree, page):
-    if app.builder.format != "html":
+    if app.builder.name != "html":
         return
     if not hasattr(app, "tips"):
         app.tips = definitions(app)

@@ -132,6 +132,16 @@ def test_jupyterlab_listens_on_this_machine_alone(monkeypatch):
     assert ["--ip=127.0.0.1" in command for command in calls if "jupyterlab" in command] == [True]
 
 
+@pytest.mark.parametrize("user, allowed", [(0, True), (1000, False)])
+def test_jupyterlab_starts_for_root_too_as_in_a_container(monkeypatch, user, allowed):
+    calls = []
+    monkeypatch.setattr(tasks, "install", lambda: None)
+    monkeypatch.setattr(tasks, "call", lambda *command, **environment: calls.append(command))
+    monkeypatch.setattr(tasks.os, "geteuid", lambda: user, raising=False)
+    tasks.main(["lab"])
+    assert ["--allow-root" in command for command in calls if "jupyterlab" in command] == [allowed]
+
+
 def test_the_served_site_listens_on_this_machine_alone(monkeypatch):
     addresses = []
     monkeypatch.setattr(tasks, "book", lambda: None)

@@ -12,6 +12,8 @@ import exercises
 import formulas
 import offline
 import theme
+import values
+from sphinx.addnodes import desc_annotation
 from sphinx.errors import ExtensionError
 
 
@@ -31,6 +33,7 @@ def test_without_such_an_address_no_button_points_nowhere(url):
     [
         (r"\ln p_t", '<mi>ln</mi><mspace width="0.167em"/><msub>'),
         (r"\ln(p_t)", "<mi>ln</mi><mo"),
+        (r"\log_2 x", "<msub><mi>log</mi><mn>2</mn></msub>"),
         ("a / b", '<mo lspace="0" rspace="0">'),
         ("[-1, -2]", '[</mo><mo form="prefix">&#x02212;</mo><mn>1'),
         ("[-1, -2]", '<mo>&#x0002C;</mo><mo form="prefix">&#x02212;</mo><mn>2'),
@@ -83,7 +86,7 @@ def built(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
         (tmp_path / "page.html").write_text(text)
-        environment, builder = SimpleNamespace(found_docs={"page"}), SimpleNamespace(format="html")
+        environment, builder = SimpleNamespace(found_docs={"page"}), SimpleNamespace(name="html")
         return SimpleNamespace(outdir=tmp_path, env=environment, builder=builder, written={"page"})
 
     return build
@@ -141,3 +144,10 @@ def test_a_solution_is_shown_without_the_marks_for_the_grader():
     block = nodes.literal_block(code, code)
     exercises.clear_marks(None, nodes.section("", block))
     assert block.astext() == block.rawsource == "def f(x):\n    return x"
+
+
+def test_a_value_that_takes_pages_is_left_out_and_a_short_one_shown():
+    short, long = desc_annotation("", " = 2"), desc_annotation("", " = " + "{} " * values.LONGEST)
+    line = nodes.section("", short, long)
+    values.shorten(None, line)
+    assert line.children == [short]

@@ -3,9 +3,12 @@
 import base64
 import io
 import re
+from fnmatch import fnmatch
 from urllib.parse import unquote, urlsplit
 
+import published
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from contrast import color, contrast, inverted
 from fontTools.ttLib import TTFont
@@ -154,4 +157,47 @@ def test_nothing_but_the_book_is_published(site):
 def test_every_outside_link_is_listed_to_be_checked(pages):
     """``make links`` asks those of the pages, apart from all tests; the list says which they are."""
     found = {tag["href"].split("#")[0] for soup in pages.values() for tag in soup.select("a[href^=http]")}
+    home = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
+    made = tuple(
+        filter(None, [home, published.site_of(home), "https://mybinder.org/", "https://colab.research.google.com/"])
+    )
+    found = {address for address in found if not address.startswith(made)}
     assert found == set((ROOT / "book" / "links.txt").read_text("utf-8").split())
+
+
+def test_every_page_has_a_description_of_its_own(pages):
+    described = {
+        path: [tag["content"] for tag in soup.select("meta[name=description]")] for path, soup in pages.items()
+    }
+    without = [path.name for path, texts in described.items() if len(texts) != 1 or not 40 < len(texts[0]) <= 200]
+    assert without == ["404.html", "index.html"]  # a reader who is lost, and the front door, which leads on
+    texts = [text for found in described.values() for text in found]
+    assert [text for text in texts if texts.count(text) > 1] == []
+    assert [text for text in texts if set("\\\\$^{}<") & set(text)] == []
+
+
+PARTS = {
+    "Bootstrap": "scripts/bootstrap.js*",
+    "Font Awesome Free": "vendor/fontawesome/*",
+    "MyST-NB": "mystnb.*",
+    "PyData Sphinx Theme": "styles/theme.css styles/pydata-sphinx* scripts/pydata-sphinx* images/logo_*",
+    "Pygments": "pygments.css",
+    "STIX Two Math": "formulas.*",
+    "Sphinx Book Theme": "*sphinx-book-theme*",
+    "Sphinx": "basic.css doctools.js documentation_options.js language_data.js searchtools.js sphinx_highlight.js "
+    "*.png",
+    "Sphinx Design": "sphinx-design* design-tabs.js",
+    "Copybutton": "clipboard.min.js copy* check-solid.svg",
+    "Togglebutton": "togglebutton.*",
+    "Thebe": "sphinx-thebe.* play-solid.svg",
+    "": "book.css no-scripts.css favicon.svg scrollers.js tips.js explorers/* preview.png",
+}
+
+
+def test_every_part_of_the_site_that_others_made_stands_with_its_license_on_the_page_of_licenses(site):
+    licenses = (ROOT / "book" / "contribute.md").read_text("utf-8").split("## Licenses")[1]
+    static = site / "_static"
+    names = {path.relative_to(static).as_posix() for path in static.rglob("*") if path.is_file()}
+    patterns = [pattern for globs in PARTS.values() for pattern in globs.split()]
+    assert {name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+    assert [part for part in PARTS if part not in licenses] == []

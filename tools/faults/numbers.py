@@ -38,7 +38,7 @@ BOUND = r"\{(?:\d\d-[\w-]+\.ipynb::)?[A-Za-z]\w*(?::s)?\}"
 WORD = rf"\\[A-Za-z]+|[^\W\d{SIGNS}][^\W{SIGNS}]*"  # a command of LaTeX is one without the digits that may follow it
 TOKEN = re.compile(rf"{BOUND}|(?P<number>{SPELLED}|[{SIGNS}]|{DIGITS})|{WORD}")
 OPERATOR = re.compile(r"[][(){}=_*/<>|&^@#\\]| [-+] |--")  # what makes code of words and numbers
-LAYOUT = r"^[:`]{3,}\{(?:grid|stored-figure|explorer)\}.*$|^:(?:gutter|name):.*$"
+LAYOUT = r"^[:`]{3,}\{(?:grid|stored-figure|explorer|notes)\}.*$|^:(?:gutter|name|heading-offset):.*$"
 ONE = re.compile(r"1 ?[-+] ?(?=[\\A-Za-z(])|(?<=[A-Za-z]) ?[-+] ?1(?!\.?\d)")
 PLAIN = {"quotation", "definition", "by hand", "example", "name", "estimate"}  # only a reader can check them
 

@@ -1,0 +1,215 @@
+"""The book on paper, made of the site's own pages: ``make pdf``.
+
+Sphinx writes the whole book as one page. Before Chromium prints it, with bookmarks and tags, it gets a title page and
+contents, and what unfolds on the site, hints, answers and solutions, moves to the end. The contents need page numbers
+that only a printed book has: so it is printed twice, and must come out with the same pages both times.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import matplotlib
+import pikepdf
+from bs4 import BeautifulSoup, Tag
+
+import focalbook
+from tasks import ROOT
+from tools.contents import EXERCISES, TOC
+from tools.editions import BUILT, NAME, build
+
+from offline import FORMULAS  # isort: skip
+
+STYLE = Path(__file__).with_suffix(".css")
+FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HEADING = re.compile(r"^h[1-6]$")
+ANSWERS = "Hints, answers and solutions"
+
+
+def element(soup: BeautifulSoup, name: str, *content: Tag | str, **attributes: str) -> Tag:
+    """A new element; ``class_`` gives its class."""
+    made = soup.new_tag(name, attrs={key.rstrip("_"): value for key, value in attributes.items()})
+    made.extend(content)
+    return made
+
+
+def text_of(element: Tag) -> str:
+    """The words of a heading, or of the first one in a section, its number included, the sign of its link left out."""
+    heading = element.find(HEADING) or element
+    return " ".join(heading.get_text().removesuffix("#").split())
+
+
+def page_of(soup: BeautifulSoup, name: str) -> Tag:
+    """The section that a file of the contents has become."""
+    (mark,) = soup.find_all(id=f"document-{name}")
+    return mark.find_next("section")
+
+
+def move_to_the_end(soup: BeautifulSoup, exercises: Mapping[str, Tag]) -> Tag:
+    """Take what unfolds out of the pages of exercises; return it as a section. Links lead there and back."""
+    end = element(soup, "section", element(soup, "h1", ANSWERS), id="answers", class_="page")
+    for name, page in exercises.items():
+        place = f"answers-{Path(name).stem[-2:]}"
+        end.append(element(soup, "h2", text_of(page)))
+        for number, part in enumerate(page.find_all("section", recursive=False)):
+            folds = part.find_all("details")
+            if not folds:
+                continue
+            here, there = f"asked-{place}-{number}", f"{place}-{number}"
+            part.insert(0, element(soup, "span", id=here))
+            title = element(soup, "h3", element(soup, "a", text_of(part), href=f"#{here}"), id=there)
+            end.append(element(soup, "section", title, *[unfolded(soup, fold) for fold in folds]))
+            part.append(element(soup, "p", element(soup, "a", ANSWERS, href=f"#{there}"), class_="to-answers"))
+    return end
+
+
+def unfolded(soup: BeautifulSoup, fold: Tag) -> Tag:
+    """What a fold holds, under its name, out of the place where it was."""
+    summary = fold.find("summary").extract()
+    name = "A solution" if "solution" in summary.get_text() else text_of(summary)
+    block = element(soup, "div", element(soup, "p", name, class_="name"), class_="unfolded")
+    block.extend([child.extract() for child in list(fold.children)])
+    fold.decompose()
+    return block
+
+
+def front(soup: BeautifulSoup) -> Tag:
+    """The title page: what this is, of which version, and when its outputs were last verified."""
+    stamps = json.loads((ROOT / "book" / "verified.json").read_text("utf-8"))
+    dates = sorted(stamp["date"] for stamp in stamps.values())
+    lines = (
+        f"Version {focalbook.__version__}",
+        f"Every output was re-computed and compared between {dates[0]} and {dates[-1]}."
+        if dates[0] != dates[-1]
+        else f"Every output was re-computed and compared on {dates[0]}.",
+        "Text and figures: CC BY 4.0. Code: BSD 3-Clause.",
+    )
+    return element(
+        soup,
+        "section",
+        element(soup, "p", "The Focal Loss Book", class_="title"),
+        element(soup, "p", "From cross-entropy to focal loss, and to a RetinaNet that you train yourself"),
+        *[element(soup, "p", line, class_="line") for line in lines],
+        class_="title-page",
+    )
+
+
+def listed(soup: BeautifulSoup) -> Iterator[tuple[str, str, str]]:
+    """The lines of the contents: the class of a line, its words, and the anchor that it leads to, if any."""
+    start = TOC["root"]
+    yield "chapter", text_of(page_of(soup, start)), f"document-{start}"
+    for part in TOC["parts"]:
+        yield "part", part["caption"], ""
+        for chapter in part["chapters"]:
+            for kind, entry in [("chapter", chapter), *(("exercises", page) for page in chapter.get("sections", []))]:
+                yield kind, text_of(page_of(soup, entry["file"])), f"document-{entry['file']}"
+    yield "chapter", ANSWERS, "answers"
+
+
+def contents(soup: BeautifulSoup, numbers: Mapping[str, int]) -> Tag:
+    """The contents, with the number of the page on which each anchor lies, as far as ``numbers`` has them."""
+    made = element(soup, "nav", element(soup, "p", "Contents", class_="heading"), class_="page-numbers")
+    for kind, words, anchor in listed(soup):
+        if anchor:
+            number = element(soup, "span", str(numbers.get(anchor, "")), class_="number")
+            words_ = element(soup, "a", words, href=f"#{anchor}")
+            made.append(element(soup, "p", words_, element(soup, "span", class_="dots"), number, class_=kind))
+        else:
+            made.append(element(soup, "p", words, class_=kind))
+    return made
+
+
+def arranged(page: str) -> BeautifulSoup:
+    """The one page of the whole book, arranged for paper, with contents that have no page numbers yet."""
+    whole = BeautifulSoup(page, "html.parser")
+    soup = BeautifulSoup('<!DOCTYPE html><html lang="en" data-theme="light"><head></head><body></body>', "html.parser")
+    styles = whole.head.find_all("link", rel="stylesheet")
+    soup.head.extend([element(soup, "meta", charset="utf-8"), element(soup, "title", "The Focal Loss Book"), *styles])
+    soup.head.append(element(soup, "link", rel="stylesheet", href="_static/pdf.css"))
+    article = whole.find("article")
+    article.insert(0, element(soup, "span", id=f"document-{TOC['root']}"))
+    for heading in article.select(".toctree-wrapper :is(h2, h3, h4, h5, h6)"):
+        heading.name = f"h{int(heading.name[1]) - 1}"  # a chapter is no section of the first page
+    for link in article.find_all("a", href=True):
+        link["href"] = link["href"].removeprefix(f"{TOC['root']}.html")  # all is on one page
+    soup.body.extend([front(soup), element(soup, "nav", class_="page-numbers"), article])
+    for name in [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in flat(part["chapters"]))]:
+        page_of(soup, name)["class"] = "page"
+    article.append(move_to_the_end(soup, {name: page_of(soup, name) for name in EXERCISES}))
+    for useless in article.select(".headerlink, button, script"):
+        useless.decompose()
+    return soup
+
+
+def flat(chapters: list[dict]) -> Iterator[dict]:
+    for chapter in chapters:
+        yield chapter
+        yield from chapter.get("sections", [])
+
+
+def printed(source: Path, target: Path) -> None:
+    """Print a page by Chromium or Chrome."""
+    from playwright.sync_api import Error, sync_playwright
+
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium refuses its sandbox to root
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=path, channel=None if path else "chrome", args=["--no-sandbox"] if as_root else []
+            )
+        except Error as error:
+            reason = str(error).splitlines()[0]
+            raise SystemExit(f"focalbook: printing needs Chromium or Chrome, install one: {reason}") from None
+        tab = browser.new_page()
+        tab.set_default_timeout(600_000)
+        tab.goto(source.as_uri())
+        tab.evaluate("document.fonts.ready")
+        tab.pdf(path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
+        browser.close()
+
+
+def page_numbers(path: Path) -> dict[str, int]:
+    """The page, counted from 1, on which each anchor of a printed page lies that a link leads to."""
+    with pikepdf.open(path) as book:
+        places = {page.objgen: number for number, page in enumerate(book.pages, 1)}
+        found = {name.removeprefix("/"): place[0].objgen for name, place in book.Root.Dests.items()}
+        return {name: places[page] for name, page in found.items()}
+
+
+def finished(path: Path) -> int:
+    """Name the authors in a printed book and pack it, its thousands of tags above all. Returns the number of pages."""
+    with pikepdf.open(path, allow_overwriting_input=True) as book:
+        book.docinfo["/Author"] = "The focal loss book's authors"
+        book.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)
+        return len(book.pages)
+
+
+def main() -> int:
+    folder = build("singlehtml")
+    for path in (STYLE, FORMULAS, *FONTS.glob("STIXGeneral*.ttf"), *FONTS.glob("DejaVuSans*.ttf")):
+        shutil.copy(path, folder / "_static")
+    soup = arranged((folder / f"{TOC['root']}.html").read_text("utf-8"))
+    source, target = folder / "paper.html", BUILT / f"{NAME}.pdf"
+    numbers: dict[str, int] = {}
+    for _ in range(2):
+        soup.find("nav", class_="page-numbers").replace_with(contents(soup, numbers))
+        source.write_text(str(soup), "utf-8")
+        printed(source, target)
+        before, numbers = numbers, page_numbers(target)
+    wanted = [anchor for _, _, anchor in listed(soup) if anchor]
+    moved = [anchor for anchor in wanted if anchor not in numbers or before.get(anchor) != numbers[anchor]]
+    if moved:
+        raise SystemExit(f"focalbook: the page numbers in the contents of the PDF are wrong, first at {moved[0]}")
+    pages = finished(target)
+    print(f"{pages} pages, {target.stat().st_size / 1e6:.1f} MB: {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
