@@ -7,6 +7,7 @@ import pytest
 from docutils import nodes
 
 pytest.importorskip("sphinx")
+import cells
 import chapter_line
 import exercises
 import formulas
@@ -140,3 +141,45 @@ def test_a_solution_is_shown_without_the_marks_for_the_grader():
     block = nodes.literal_block(code, code)
     exercises.clear_marks(None, nodes.section("", block))
     assert block.astext() == block.rawsource == "def f(x):\n    return x"
+
+
+def code(source, *kinds):
+    """A code cell, as JSON has it, with an output of each of these kinds."""
+    return dict(cell_type="code", source=source, outputs=[dict(data={kind: ""}) for kind in kinds])
+
+
+@pytest.mark.parametrize(
+    "source, kinds, later",
+    [
+        ("bind(ratio=f'{ratio:.1f}')", [cells.RECORD], "print(ratio)"),
+        ("plots.use_style()", [], "plots.show_scene(axes)"),
+        ("for name in rows:\n    bind(**{name: rows[name]})", [cells.RECORD], "for name in rows: print(name)"),
+        ("texts = {name: str(name) for name in rows}\nbind(**texts)", [cells.RECORD], "print(name)"),
+        ("from focalbook.prose import bind\nplots.use_style()", [], "x = 1"),
+    ],
+)
+def test_a_cell_that_only_keeps_the_books_is_left_out(source, kinds, later):
+    assert cells.left_out([code("x = 1"), code(source, *kinds), code(later)]) == {1}
+
+
+@pytest.mark.parametrize(
+    "source, kinds, later",
+    [
+        ("print(ratio)\nbind(ratio=ratio)", ["text/plain", cells.RECORD], ""),
+        ("bind(ratio=ratio)\nplt.show()", [cells.RECORD, cells.FIGURE], ""),
+        ("import torch\nplots.use_style()", [], "torch.zeros(1)"),
+        ("ratio = a / b\nbind(ratio=str(ratio))", [cells.RECORD], "def f():\n    return ratio"),
+        ("x = 1", [], ""),
+        ("def bind():\n    pass", [], ""),
+    ],
+)
+def test_a_cell_that_does_more_is_shown(source, kinds, later):
+    assert cells.left_out([code(source, *kinds), code(later)]) == set()
+
+
+def test_what_a_cell_that_is_left_out_needs_may_be_left_out_too():
+    assert cells.left_out([code("low = min(x)\nbind(low=str(low))"), code("bind(twice=str(2 * low))")]) == {0, 1}
+
+
+def test_cells_that_draw_are_told_by_their_output():
+    assert cells.drawn([code("plt.show()", cells.FIGURE), code("plt.plot(x)"), dict(cell_type="markdown")]) == {0}
