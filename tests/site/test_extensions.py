@@ -12,6 +12,7 @@ import chapter_line
 import exercises
 import formulas
 import offline
+import progress
 import theme
 from sphinx.errors import ExtensionError
 
@@ -141,6 +142,14 @@ def test_a_solution_is_shown_without_the_marks_for_the_grader():
     block = nodes.literal_block(code, code)
     exercises.clear_marks(None, nodes.section("", block))
     assert block.astext() == block.rawsource == "def f(x):\n    return x"
+
+
+@pytest.mark.parametrize("summary, marked", [("Answer", True), ("Hint 1", False)])
+def test_a_list_before_an_answer_is_one_of_choices(summary, marked):
+    choices = nodes.bullet_list("", nodes.list_item("", nodes.paragraph("", "A. Yes.")))
+    fold = nodes.raw("", f"<details>\n<summary>{summary}</summary>\n", format="html")
+    progress.mark_choices(None, nodes.section("", choices, fold))
+    assert ("choices" in choices["classes"]) == marked
 
 
 def code(source, *kinds):
