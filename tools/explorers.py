@@ -119,9 +119,9 @@ def draw_alpha(figure, alpha=0.75, hard=0.05, easy=0.95):
 
 def draw_anchors(figure, box=(39.5, 41.5, 56.5, 54.5)):
     axes = figure.subplots()
-    object, anchors = torch.tensor([[box]], dtype=torch.float64), make_anchors(SIDE)
-    labels = match(anchors, object, torch.zeros(1, 1, dtype=torch.int64)).labels[0]
-    overlap = iou(object[0], anchors)[0]
+    truth, anchors = torch.tensor([[box]], dtype=torch.float64), make_anchors(SIDE)
+    labels = match(anchors, truth, torch.zeros(1, 1, dtype=torch.int64)).labels[0]
+    overlap = iou(truth[0], anchors)[0]
     plots.draw_boxes(axes, anchors[labels == IGNORED], plots.INK, ":", 0.6)
     plots.draw_boxes(axes, anchors[labels >= 0], plots.COLORS["focal loss"], "-", 0.8)
     plots.draw_boxes(axes, anchors[overlap >= overlap.max() * (1 - 1e-6)], plots.COLORS["focal loss"], "-", 2.5)
@@ -133,23 +133,23 @@ def draw_anchors(figure, box=(39.5, 41.5, 56.5, 54.5)):
 
 def draw_precision(figure, threshold=0.5):
     above, below = figure.subfigures(2, height_ratios=(1.1, 1))
-    truth, found = EXAMPLE
+    (truth, found), color = EXAMPLE, plots.COLORS["focal loss"]
     rows = []
     for axes, objects, boxes in zip(above.subplots(1, 2), truth, found):
-        axes.add_patch(plt.Rectangle((0, 0), SIDE, SIDE, fc="#4a4a4a"))
-        plots.draw_boxes(axes, torch.tensor(objects), "white", "--", 0.8)
+        axes.add_patch(plt.Rectangle((0, 0), SIDE, SIDE, fc=plots.INK + "20"))
+        plots.draw_boxes(axes, torch.tensor(objects), plots.INK, "--", 0.8)
         scored = [[*box, 0] for box in boxes]
         for (*box, score), hit in zip(boxes, hits(scored, [[*box, 0] for box in objects], threshold)):
-            plots.draw_boxes(axes, torch.tensor([box]), *(("#4cc9f0", "-", 1.5) if hit else ("#ff70a6", ":", 2)))
-            low = score == 0.8 or box[1] < 10
-            axes.text(box[0], box[3] + 2 if low else box[1] - 2, f"{score:.2f}", color="white", fontsize=8,
-                      va="top" if low else "bottom")  # fmt: skip
+            plots.draw_boxes(axes, torch.tensor([box]), *((color, "-", 1.5) if hit else (OBJECT, ":", 2)))
+            low = score == 0.8 or box[1] < 10  # the second box on one object, or no room above
+            y, side = (box[3] + 2, "top") if low else (box[1] - 2, "bottom")
+            axes.text(box[0], y, f"{score:.2f}", fontsize=8, va=side)
             rows.append((score, hit))
         axes.set(xlim=(0, SIDE), ylim=(SIDE, 0), aspect="equal")
         axes.set_axis_off()
     right = np.cumsum([hit for _, hit in sorted(rows, reverse=True)])
     precision, recall = right / np.arange(1, len(rows) + 1), right / sum(map(len, truth))
-    grid, color, axes = np.arange(101) / 100, plots.COLORS["focal loss"], below.subplots()
+    grid, axes = np.arange(101) / 100, below.subplots()
     heights = [max(precision[recall >= point], default=0) for point in grid]
     axes.step(grid, heights, where="pre", color=color)
     axes.fill_between(grid, heights, step="pre", color=color, alpha=0.3, lw=0)
