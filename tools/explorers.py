@@ -1,5 +1,6 @@
 """Draw the pictures that stand in an explorer's place where no script runs: its first state, by the module itself.
-And gather what the detector's explorer shows: four scenes, and what two detectors recorded on them.
+And gather what explorers show that no script computes: four scenes, and what two detectors recorded on them; how many
+anchors answer for an object.
 
 python -m tools.explorers stores them in book/_static/explorers; a test says when they are out of date.
 """
@@ -17,18 +18,145 @@ from matplotlib.ticker import NullLocator
 from PIL import Image
 
 from focalbook import experiments, plots
+from focalbook.anchors import AnchorSettings, make_anchors, places_per_level
 from focalbook.boxes import iou
-from focalbook.imbalance import loss_and_gradient
+from focalbook.imbalance import foreground_per_level, loss_and_gradient
 from focalbook.losses import focal_loss
+from focalbook.matching import IGNORED, match
 from focalbook.scenes import TEST, SceneSettings, render
 from focalbook.training import LOSSES
 from tasks import ROOT
 
 FOLDER = ROOT / "book" / "_static" / "explorers"
-PICTURES = {"losses": (7, 3.6), "crowd": (7, 3.6), "optimizer": (7, 5), "detector": (8, 4.6)}  # inches; draw_NAME draws
+PICTURES = {  # inches; draw_NAME draws
+    "tiles": (7, 3.6),
+    "guess": (7, 3.6),
+    "alpha": (7, 3.6),
+    "losses": (7, 3.6),
+    "crowd": (7, 3.6),
+    "optimizer": (7, 5),
+    "anchors": (5, 5),
+    "precision": (7, 5.6),
+    "detector": (8, 4.6),
+}
 DETECTORS = ("cross-entropy", "focal loss")
 SCENES, SIDE = 4, 96
+OBJECT = plots.COLORS["cross-entropy"]  # in drawings without a loss
+EXAMPLE = (  # of chapter 10: the objects of two images, and the detections with their scores
+    [[[10.0, 10, 30, 30], [50, 50, 80, 80]], [[20.0, 20, 40, 40], [60, 10, 80, 30]]],
+    [
+        [[11.0, 10, 31, 30, 0.95], [10, 16, 30, 34, 0.80], [60, 5, 75, 20, 0.70]],
+        [[21.0, 21, 41, 41, 0.90], [66, 10, 86, 30, 0.60]],
+    ],
+)
 STEP = 16  # of a scene's pixels, as they are shown: finer ones are noise, and most of the bytes
+
+
+def draw_tiles(figure, side=96, objects=1):
+    image, tiles = figure.subplots(1, 2)
+    count, half, found = len(make_anchors(side)), side / 2, counted()
+    image.add_patch(plt.Rectangle((256 - half, 256 - half), side, side, fc=plots.INK + "20", ec=plots.INK))
+    image.add_patch(plt.Rectangle((256 - half + 0.42 * (side - 15),) * 2, 15, 15, fc=OBJECT))
+    image.set_title(f"{objects} object in {side} × {side} pixels", loc="left", fontsize=10)
+    size = 512 / np.sqrt(count)
+    for line in np.arange(0, 512, size):
+        tiles.add_patch(plt.Rectangle((line, 0), 0.8 * size, 512, fc=plots.INK + "60", lw=0))
+        tiles.axhline(line, color="white", linewidth=0.5)
+    lit = size * np.sqrt(sum(found["foreground"]))
+    tiles.add_patch(plt.Rectangle((0.42 * (512 - lit),) * 2, lit, lit, fc=OBJECT, zorder=3))
+    tiles.set_title(f"one tile for each of {count:,} anchors", loc="left", fontsize=10)
+    for axes in (image, tiles):
+        axes.set(xlim=(0, 512), ylim=(512, 0), aspect="equal")
+        axes.set_axis_off()
+
+
+def draw_guess(figure, p=10**-1.3, n=449):
+    axes = figure.subplots()
+    grid = np.geomspace(1e-4, 10**-0.1, 196)
+    positive, negatives = focal_loss(grid, 1, None, 0), n * focal_loss(grid, 0, None, 0)
+    best = 1 / (n + 1)
+
+    def total(p):
+        return focal_loss(p, 1, None, 0) + n * focal_loss(p, 0, None, 0)
+
+    most = 5 * np.ceil(4 * total(best) / 5)
+    axes.plot(grid, positive, color=plots.INK, linewidth=1.5)
+    axes.plot(grid, negatives, "--", color=plots.INK, linewidth=1.5)
+    axes.plot(grid, total(grid), color=plots.INK, linewidth=3)
+    axes.plot([best, best], [0, total(best)], color=plots.INK, linewidth=1)
+    axes.axvline(p, color=plots.INK, linestyle=":", linewidth=1)
+    axes.plot(p, total(p), "o", color=plots.INK, markersize=8)
+    axes.text(best, total(best) + 1.5, f"lowest at 1/{n + 1}", ha="center")
+    axes.text(0.7, 3.2, "the positive", ha="right")
+    axes.text(1.1e-4, 0.7, "the negatives")
+    axes.set(xscale="log", xlim=(1e-4, 10**-0.1), ylim=(0, most))
+    axes.set(xlabel="p, the same for every anchor", ylabel="loss of the image (nats)")
+
+
+def draw_alpha(figure, alpha=0.75, hard=0.05, easy=0.95):
+    axes = figure.subplots()
+    p_t = np.linspace(0.01, 0.99, 197)
+    kinds = (
+        ("cross-entropy", None, 1, "-", "cross-entropy"),
+        ("balanced cross-entropy", alpha, 1, "-", "foreground, α"),
+        ("balanced cross-entropy", alpha, 0, "--", "background, 1 − α"),
+    )
+    for above, (name, weight, y, style, text) in zip((1.5, 1, 1), kinds):
+        color = plots.COLORS[name]
+
+        def loss(p, y=y, weight=weight):
+            return focal_loss(p if y else 1 - p, y, weight, 0)
+
+        axes.plot(p_t, loss(p_t), style, color=color)
+        axes.plot([hard, easy], loss(np.array([hard, easy])), "o", color=color, markersize=7)
+        axes.text(1.01, loss(0.99) * above, text, color=color, va="center")
+    for p in (hard, easy):
+        axes.axvline(p, color=plots.INK, linestyle=":", linewidth=1)
+    axes.set(yscale="log", xlim=(0, 1), ylim=(1e-4, 10))
+    axes.set(xlabel="hard  ←  probability of the true class  →  easy", ylabel="loss (nats)")
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+
+
+def draw_anchors(figure, box=(39.5, 41.5, 56.5, 54.5)):
+    axes = figure.subplots()
+    truth, anchors = torch.tensor([[box]], dtype=torch.float64), make_anchors(SIDE)
+    labels = match(anchors, truth, torch.zeros(1, 1, dtype=torch.int64)).labels[0]
+    overlap = iou(truth[0], anchors)[0]
+    plots.draw_boxes(axes, anchors[labels == IGNORED], plots.INK, ":", 0.6)
+    plots.draw_boxes(axes, anchors[labels >= 0], plots.COLORS["focal loss"], "-", 0.8)
+    plots.draw_boxes(axes, anchors[overlap >= overlap.max() * (1 - 1e-6)], plots.COLORS["focal loss"], "-", 2.5)
+    axes.add_patch(plt.Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fc=OBJECT + "40", ec=OBJECT, lw=2))
+    axes.add_patch(plt.Rectangle((0, 0), SIDE, SIDE, fc="none", ec=plots.INK))
+    axes.set(xlim=(-1, SIDE + 1), ylim=(SIDE + 1, -1), aspect="equal")
+    axes.set_axis_off()
+
+
+def draw_precision(figure, threshold=0.5):
+    above, below = figure.subfigures(2, height_ratios=(1.1, 1))
+    (truth, found), color = EXAMPLE, plots.COLORS["focal loss"]
+    rows = []
+    for axes, objects, boxes in zip(above.subplots(1, 2), truth, found):
+        axes.add_patch(plt.Rectangle((0, 0), SIDE, SIDE, fc=plots.INK + "20"))
+        plots.draw_boxes(axes, torch.tensor(objects), plots.INK, "--", 0.8)
+        scored = [[*box, 0] for box in boxes]
+        for (*box, score), hit in zip(boxes, hits(scored, [[*box, 0] for box in objects], threshold)):
+            plots.draw_boxes(axes, torch.tensor([box]), *((color, "-", 1.5) if hit else (OBJECT, ":", 2)))
+            low = score == 0.8 or box[1] < 10  # the second box on one object, or no room above
+            y, side = (box[3] + 2, "top") if low else (box[1] - 2, "bottom")
+            axes.text(box[0], y, f"{score:.2f}", fontsize=8, va=side)
+            rows.append((score, hit))
+        axes.set(xlim=(0, SIDE), ylim=(SIDE, 0), aspect="equal")
+        axes.set_axis_off()
+    right = np.cumsum([hit for _, hit in sorted(rows, reverse=True)])
+    precision, recall = right / np.arange(1, len(rows) + 1), right / sum(map(len, truth))
+    grid, axes = np.arange(101) / 100, below.subplots()
+    heights = [max(precision[recall >= point], default=0) for point in grid]
+    axes.step(grid, heights, where="pre", color=color)
+    axes.fill_between(grid, heights, step="pre", color=color, alpha=0.3, lw=0)
+    axes.plot(recall, precision, "o:", color=color, lw=1, markersize=6)
+    for rank, place in enumerate(zip(recall, precision), start=1):
+        axes.annotate(str(rank), place, xytext=(6, 5), textcoords="offset points")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.12))
 
 
 def draw_losses(figure, p=0.95):
@@ -169,6 +297,16 @@ def detections():
     return dict(classes=SceneSettings().classes, truth=truth, found=found)
 
 
+def counted(scenes=64):
+    """What the tiles' explorer shows of the anchors, by level: foreground and ignored ones an object, on average."""
+    settings = AnchorSettings()
+    _, boxes, labels = render(range(scenes))
+    levels = [places * settings.per_place for places in places_per_level(SIDE)]
+    found = foreground_per_level(match(make_anchors(SIDE), boxes, labels).labels, levels).T.tolist()
+    foreground, _, ignored = ([count / scenes for count in level] for level in found)
+    return dict(strides=settings.strides, foreground=foreground, ignored=ignored)
+
+
 def pixels():
     """The scenes beside each other, (96, 384, 3) uint8, rounded to what an eye can tell."""
     values = (torch.cat(list(render(range(SCENES), TEST).images), dim=2).permute(1, 2, 0) * 255).numpy()
@@ -213,9 +351,20 @@ def store(folder=FOLDER):
         plt.close(figure)
         Path(folder, f"{name}.svg").write_text(share_images(drawn.getvalue()), "utf-8", newline="\n")
     Path(folder, "detector.png").write_bytes(png(pixels()))
-    text = json.dumps(detections(), separators=(",", ":"))
-    head = "// Made by tools/explorers.py from the verdict's records: x1, y1, x2, y2, score, class, and 1 for a hit."
-    Path(folder, "detector-data.js").write_text(f"{head}\nconst DETECTIONS = {text};\n", "utf-8")
+    for name, (constant, gather, source) in DATA.items():
+        text = json.dumps(gather(), separators=(",", ":"))
+        head = f"// Made by tools/explorers.py from {source}"
+        Path(folder, f"{name}-data.js").write_text(f"{head}\nconst {constant} = {text};\n", "utf-8")
+
+
+DATA = {  # by explorer: the name of the constant, what it holds, and what that is
+    "tiles": ("COUNTED", counted, "64 scenes of one object: anchors of each level, an object, on average."),
+    "detector": (
+        "DETECTIONS",
+        detections,
+        "the verdict's records: x1, y1, x2, y2, score, class, and 1 for a hit.",
+    ),
+}
 
 
 if __name__ == "__main__":

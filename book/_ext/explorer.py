@@ -18,6 +18,7 @@ from docutils import nodes
 from sphinx.directives.patches import Figure
 
 SHARED, FOLDER = "explorer", "explorers"
+SCRIPTS = ("loss", SHARED)  # of all explorers
 COMING = """{
   const { classList } = document.documentElement;
   classList.add("explorers-to-come");
@@ -39,7 +40,7 @@ def add_scripts(app, page, template, context, doctree):
     if names:
         app.add_css_file(f"{FOLDER}/{SHARED}.css")
         app.add_js_file(None, body=COMING)
-        for name in dict.fromkeys([SHARED, *names]):
+        for name in dict.fromkeys([*SCRIPTS, *names]):
             for part in ("-data", ""):  # data comes first, and as a script: a page opened as a file may fetch nothing
                 if Path(app.srcdir, "book", "_static", FOLDER, f"{name}{part}.js").exists():
                     app.add_js_file(f"{FOLDER}/{name}{part}.js", loading_method="defer")

@@ -5,28 +5,23 @@ there with scripts off, in print and for a screen reader. The font for them is i
 import re
 
 from docutils import nodes
-from latex2mathml.converter import convert
+from math_core import LatexError, LatexToMathML
 from sphinx.util.math import get_node_equation_number
 
 CLINGS = re.compile(r"[.,;:!?)\]’”]+|-\w+")
-FUNCTION = re.compile(r"(?<!<msub>)(<mi>(?:ln|log|max|min)</mi>)(?!<mo[^>]*>&#x00028;|</)")
-SLASH = "<mo>&#x0002F;</mo>"
-OPENS = "|".join(f"&#x{ord(mark):05X};|{re.escape(mark)}" for mark in "([{,=<>≤≥≈±∈")
-SIGN = re.compile(rf"(<mo[^>]*>(?:{OPENS})</mo>)<mo>(?=&#x02212;)")
+CONVERTER = LatexToMathML(fancy_error=False)
 
 
-def mathml(tex, display="inline"):
-    """A formula as MathML, with the spaces that TeX has: one after the name of a function, none around a slash or after
-    a sign.
+def mathml(tex, displayed=False):
+    """A formula as MathML, in the line or, ``displayed``, by itself.
 
-    Raises ``ValueError`` for what the converter does not know and would show as it is typed.
+    Raises ``ValueError`` for what the converter does not know.
     """
-    text = convert(tex.strip().replace("{aligned}", "{split}"), display=display)
-    if "&#x00026;" in text or ">&<" in text or "\\" in text:
-        raise ValueError(f"this formula has a command that the site cannot show: {tex}")
-    text = SIGN.sub(r'\1<mo form="prefix">', text)
-    text = FUNCTION.sub(r'\1<mspace width="0.167em"/>', text)
-    return text.replace(SLASH, '<mo lspace="0" rspace="0">&#x0002F;</mo>')
+    try:
+        text = CONVERTER.convert_with_local_state(tex.strip(), displaystyle=displayed)
+    except LatexError as error:
+        raise ValueError(f"the site cannot show a formula ({error}): {tex}") from None
+    return text.replace("&ApplyFunction;", "&#x2061;")  # a name that only HTML knows, and an electronic book does not
 
 
 def visit_math(self, node):
@@ -43,7 +38,7 @@ def visit_math_block(self, node):
         self.body.append(f'<span class="eqno">({get_node_equation_number(self, node)})')
         self.add_permalink_ref(node, "Link to this equation")
         self.body.append("</span>")
-    self.body.append(mathml(node.astext(), "block") + "</div>\n")
+    self.body.append(mathml(node.astext(), displayed=True) + "</div>\n")
     raise nodes.SkipNode
 
 

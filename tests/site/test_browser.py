@@ -19,6 +19,10 @@ from tools.contents import CHAPTERS, EXERCISES, ROOT, TOC
 SOURCES = [f"_modules/focalbook/{path.stem}" for path in (ROOT / "focalbook").glob("[!_]*.py")]
 READ = [TOC["root"], *CHAPTERS]
 PAGES = [*READ, *EXERCISES, "genindex", "search", "404", "_modules/index", *sorted(SOURCES)]
+CUT = """() => [...document.querySelectorAll("article pre")]
+  .filter((one) => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+  .map((one) => one.textContent.split("\\n").reduce((long, line) => (line.length > long.length ? line : long)))"""
+OPEN = "document.querySelectorAll('article details').forEach((one) => (one.open = true))"
 HEAVIEST, LARGEST, MOST_SHIFT = 600_000, 20_000_000, 0.05  # bytes compressed, bytes, layout shift
 
 
@@ -57,6 +61,66 @@ def test_a_page_is_whole_light_still_and_open_to_everyone(page, screen, visit, a
     assert [url for url in shown.asked if not url.startswith((address, "data:"))] == []
     weights = weight(shown.asked, address, site)
     assert sum(weights.values()) < HEAVIEST, weights
+    shown.evaluate(OPEN)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+    assert screen is NARROW or shown.evaluate(CUT) == []
+
+
+@pytest.mark.parametrize("page", [EXERCISES[6], EXERCISES[-1]])
+def test_a_question_asks_for_a_choice_before_it_gives_the_reason(page, visit, site):
+    shown = visit((site / f"{page}.html").as_uri(), viewport=NARROW)
+    for question in shown.locator("ul.choices").all():
+        choices, reason = question.get_by_role("button").all(), question.locator("+ details")
+        right = reason.locator("strong").first.text_content()[0]
+        letters = [choice.text_content()[0] for choice in choices]
+        assert not reason.is_visible() and reason.get_attribute("open") is None
+        for letter, choice in zip(letters, choices):
+            choice.press("Enter")
+            pressed = [one.get_attribute("aria-pressed") for one in choices]
+            assert pressed == [str(one is choice).lower() for one in choices]
+            assert reason.locator("p:not(.verdict)").first.is_visible()
+            said = "That is right." if letter == right else f"Not {letter}, but {right}."
+            assert reason.get_by_role("status").text_content() == said
+
+
+@pytest.fixture
+def reader(browser):
+    """A reader's own tab, which keeps what pages store."""
+    with browser.new_context(viewport=WIDE) as context:
+        yield context.new_page()
+
+
+@pytest.mark.parametrize("served", (True, False), ids=("served", "file"))
+def test_the_device_remembers_what_was_read_and_answered_and_can_forget_it(served, reader, address, site):
+    root, asked = (address if served else site.as_uri() + "/"), []
+    reader.on("request", lambda request: asked.append(request.url))
+    exercises, chapter = (f"{root}book/{name}.html" for name in ("exercises/07-anchors/exercises-07", "08-retinanet"))
+    line, marks = reader.locator(".progress-line"), reader.locator("nav .read")
+    reader.goto(exercises)
+    assert line.is_hidden()
+    choice = reader.locator("ul.choices button").nth(1)
+    choice.click()
+    assert "0 pages read, 1 question answered." in line.text_content() and marks.count() == 0
+    reader.locator(".prev-next-footer").scroll_into_view_if_needed()
+    reader.get_by_role("img", name="read", exact=True).wait_for()
+    reader.goto(chapter)
+    assert "1 page read, 1 question answered." in line.text_content()
+    assert "Exercises: anchors" in marks.locator("..").text_content()
+    reader.goto(exercises)
+    assert choice.get_attribute("aria-pressed") == "true"
+    assert reader.locator("ul.choices + details").first.get_by_role("status").is_visible()
+    line.get_by_role("button", name="Forget it").press("Enter")
+    assert line.is_hidden() and marks.count() == 0 and choice.get_attribute("aria-pressed") == "false"
+    assert not reader.locator("ul.choices + details").first.is_visible()
+    assert reader.evaluate("localStorage.getItem('focal-loss-book')") is None
+    assert [url for url in asked if not url.startswith((root, "data:"))] == []
+
+
+def test_where_nothing_can_be_stored_questions_are_answered_all_the_same(reader, address):
+    reader.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('none') } })")
+    reader.goto(f"{address}book/exercises/07-anchors/exercises-07.html")
+    reader.locator("ul.choices button").first.click()
+    assert reader.locator("ul.choices + details").first.get_by_role("status").is_visible()
 
 
 @pytest.mark.parametrize("page", READ)

@@ -1,10 +1,8 @@
 """The explorers: in a real browser they read out what focalbook computes, and without scripts they are pictures."""
 
-import base64
 import gzip
 import json
 import re
-from io import BytesIO
 from math import ceil
 
 import numpy as np
@@ -19,16 +17,28 @@ import matplotlib.pyplot as plt
 from contrast import contrast
 
 from focalbook import experiments, plots
-from focalbook.imbalance import GROUPS, group_of, loss_and_gradient, shares
-from focalbook.losses import cross_entropy, focal_loss
-from focalbook.scenes import TEST, render
+from focalbook.anchors import AnchorSettings, make_anchors, places_per_level
+from focalbook.boxes import iou
+from focalbook.evaluation import average_precision
+from focalbook.imbalance import GROUPS, foreground_per_level, group_of, loss_and_gradient, shares
+from focalbook.losses import balanced_cross_entropy, cross_entropy, focal_loss
+from focalbook.matching import match
+from focalbook.retinanet import Detections
+from focalbook.scenes import TEST, Scenes, render
 from focalbook.training import LOSSES
 from tools import explorers
 from tools.contents import ROOT
+from tools.faults.pictures import drawing, pixels
 
+SCRIPTS, DATA = ("loss", "explorer"), tuple(explorers.DATA)
 FOLDER = ROOT / "book" / "_static" / "explorers"
 NAMES = tuple(explorers.PICTURES)
 SLIDERS = {
+    "tiles": ["Side of the image, in pixels", "Objects"],
+    "guess": ["p of every anchor", "Negatives to one positive"],
+    "alpha": ["Class weight α", "pt of a hard example", "pt of an easy example"],
+    "anchors": ["Center, from the left", "Center, from the top", "Width", "Height"],
+    "precision": ["Score of at least"],
     "losses": ["Focusing γ", "Class weight α", "Probability pt"],
     "crowd": ["Negatives", "p of a negative", "p of the positive"],
     "optimizer": [
@@ -40,13 +50,20 @@ SLIDERS = {
     "detector": ["Score of at least", "Run"],
 }
 PAGES = {
+    "tiles": "waiting-tiles",
+    "guess": "waiting-guess",
+    "alpha": "waiting-alpha",
+    "anchors": "07-anchors",
+    "precision": "10-average-precision",
     "losses": "04-focal-loss",
     "crowd": "04-focal-loss",
     "optimizer": "05-gradient",
     "detector": "11-verdict",
 }
 PLACES = list(PAGES.items())
-PHONES, SCREENS = (320, 390), (600, 768, 1280)
+IN_THE_BOOK = [(name, page) for name, page in PLACES if not page.startswith("waiting-")]
+PHONES, SCREENS = (320, 390), (600, 1280)
+SAME = [(name, PAGES[name]) for name in ("losses", "detector")]  # for what the shared script does, alike for all
 
 
 START = """async (form) => {
@@ -58,8 +75,22 @@ START = """async (form) => {
 
 @pytest.fixture
 def opened(visit, site):
-    """Visits a page of the book, opened from its file."""
-    return lambda page, **options: visit((site / "book" / f"{page}.html").as_uri(), **options)
+    """Visits a page of the book, opened from its file; one that waits for its page, on a copy of another page."""
+
+    def visited(page, **options):
+        path = site / "book" / f"{page}.html"
+        if page.startswith("waiting-") and not path.exists():
+            name, other = page.removeprefix("waiting-"), path.with_stem(PAGES["losses"])
+            text = other.read_text("utf-8").replace("explorer-losses", f"explorer-{name}")
+            text = re.sub(r"[\w./]*/losses\.svg", f"../_static/explorers/{name}.svg", text)
+            for data in FOLDER.glob(f"{name}-data.js"):
+                script = '<script defer="defer" src="../_static/explorers/loss'
+                text = text.replace(script, f'{script.removesuffix("loss")}{data.name}"></script>{script}', 1)
+            text = text.replace("explorers/losses.js", f"explorers/{name}.js")
+            path.write_text(text, "utf-8")
+        return visit(path.as_uri(), **options)
+
+    return visited
 
 
 @pytest.fixture
@@ -103,7 +134,7 @@ def read(figure):
 
 def test_there_is_a_script_and_a_picture_for_every_explorer():
     assert {path.stem for path in FOLDER.glob("*.svg")} == set(NAMES) == set(SLIDERS)
-    assert {path.stem for path in FOLDER.glob("*.js")} == {"explorer", "detector-data", *NAMES}
+    assert {path.stem for path in FOLDER.glob("*.js")} == {*SCRIPTS, *(f"{name}-data" for name in DATA), *NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -115,29 +146,11 @@ def stored(tmp_path_factory):
     return folder
 
 
-EMBEDDED = re.compile(r'(?<=data:image/png;base64,)[^"]*')
-HASHED = re.compile(r"\b[mp][0-9a-f]{10}\b")  # names made of all bits of the coordinates: the last one is the machine's
-COORDINATE = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
-
-
-def pixels(svg):
-    """Those of the images that a picture embeds. How they are packed may differ between machines; they may not."""
-    return [plt.imread(BytesIO(base64.b64decode(packed))) for packed in EMBEDDED.findall(svg)]
-
-
-def drawing(svg):
-    """What a picture says, with the numbers apart, in points: they hold to the last digits only on one processor."""
-    svg = EMBEDDED.sub("", svg)
-    order = {name: str(place) for place, name in enumerate(dict.fromkeys(HASHED.findall(svg)))}
-    svg = HASHED.sub(lambda name: order[name[0]], svg)
-    return COORDINATE.sub("0.0", svg), [float(number) for number in COORDINATE.findall(svg)]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_are_up_to_date(name, stored):
     made, found = ((folder / f"{name}.svg").read_text("utf-8") for folder in (stored, FOLDER))
     (words, numbers), (drawn, drawn_numbers) = drawing(made), drawing(found)
-    assert words == drawn, "python tools/explorers.py draws them again"
+    assert words == drawn, "python -m tools.explorers draws them again"
     np.testing.assert_allclose(numbers, drawn_numbers, atol=1e-3, rtol=0)
     np.testing.assert_array_equal(pixels(made), pixels(found))
 
@@ -152,18 +165,22 @@ def test_the_detectors_picture_shows_every_scene_once_for_each_detector_and_is_s
     assert len(gzip.compress(text.encode())) < 90_000
 
 
-def test_the_detectors_scenes_and_detections_are_up_to_date(stored):
-    made = (stored / "detector-data.js").read_text("utf-8")
-    assert made == (FOLDER / "detector-data.js").read_text("utf-8"), "python tools/explorers.py gathers them again"
+@pytest.mark.parametrize("name", DATA)
+def test_data_are_up_to_date(stored, name):
+    made, found = ((folder / f"{name}-data.js").read_text("utf-8") for folder in (stored, FOLDER))
+    assert made == found, "python -m tools.explorers gathers them again"
+
+
+def test_the_detectors_scenes_are_up_to_date(stored):
     np.testing.assert_array_equal(plt.imread(stored / "detector.png"), plt.imread(FOLDER / "detector.png"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scripts_of_one_explorer_are_under_10_kb_compressed_and_each_file_under_10_kb_as_it_is(name):
-    """What one explorer loads, the shared script, its own, and its data if it has any, together and compressed as a
+    """What one explorer loads, the shared scripts, its own, and its data if it has any, together and compressed as a
     server sends it (gzip), is under 10 kB. Uncompressed, every file by itself is."""
-    paths = [FOLDER / "explorer.js", FOLDER / f"{name}.js", *FOLDER.glob(f"{name}-data.js")]
-    assert len(paths) == (3 if name == "detector" else 2)
+    paths = [*(FOLDER / f"{shared}.js" for shared in SCRIPTS), FOLDER / f"{name}.js", *FOLDER.glob(f"{name}-data.js")]
+    assert len(paths) == (4 if name in DATA else 3)
     contents = [path.read_bytes() for path in paths]
     assert max(map(len, contents)) < 10_000
     assert sum(len(gzip.compress(content)) for content in contents) < 10_000
@@ -187,12 +204,12 @@ def test_nothing_moves_by_itself():
     assert not any(word in text for text in texts for word in ("transition", "animat", "setInterval", "requestAnim"))
 
 
-@pytest.mark.parametrize("page", sorted({page for _, page in PLACES}))
+@pytest.mark.parametrize("page", sorted({page for _, page in IN_THE_BOOK}))
 def test_a_page_loads_the_scripts_of_its_explorers(site, page):
     text = (site / "book" / f"{page}.html").read_text("utf-8")
     scripts = re.findall(r'<script defer="defer" src="../_static/explorers/([\w-]+)\.js', text)
-    data = ["detector-data"] if (own := [name for name, place in PLACES if place == page]) == ["detector"] else []
-    assert scripts == ["explorer", *data, *own]
+    own = [name for name, place in PLACES if place == page]
+    assert scripts == [*SCRIPTS, *(f"{name}-data" for name in own if name in DATA), *own]
     assert "explorers/explorer.css" in text
     for name in own:
         assert re.search(rf'<figure class="explorer explorer-{name} .*?<figcaption>.*?Fig\. \d', text, re.DOTALL)
@@ -200,7 +217,7 @@ def test_a_page_loads_the_scripts_of_its_explorers(site, page):
 
 def test_only_pages_with_an_explorer_load_its_scripts(site):
     found = {path.stem for path in (site / "book").glob("*.html") if "explorers" in path.read_text("utf-8")}
-    assert found == {page for _, page in PLACES}
+    assert {page for page in found if not page.startswith("waiting-")} == {page for _, page in IN_THE_BOOK}
 
 
 def test_the_losses_are_those_of_the_module(explorer):
@@ -218,6 +235,128 @@ def test_the_formula_holds_for_every_logit(explorer):
             loss, gradient = loss_and_gradient(logits, torch.full_like(logits, y), alpha, gamma)
             np.testing.assert_allclose([row["loss"] for row in found], loss, rtol=1e-12, atol=1e-300)
             np.testing.assert_allclose([row["gradient"] for row in found], gradient, rtol=1e-12, atol=1e-300)
+
+
+@pytest.mark.parametrize("side, objects", [(2, 0), (0, 0), (28, 19), (9, 4)])
+def test_tiles_reads_out_what_focalbook_counts(explorer, side, objects):
+    figure = explorer("tiles")
+    side, objects = (drive(figure, *pair) for pair in zip(SLIDERS["tiles"], (side, objects)))
+    found, settings, scenes = read(figure), AnchorSettings(), render(range(64))
+    labels = match(make_anchors(96), scenes.boxes, scenes.labels).labels
+    measured = foreground_per_level(labels, [places * 9 for places in places_per_level(96)]) / 64
+    total, mean = len(make_anchors(int(side))), objects * measured.sum(0)
+    assert found["all: anchors"] == total
+    assert found["all: foreground"] == pytest.approx(mean[0].item())
+    assert found["all: background to one"] == pytest.approx(((total - mean[0] - mean[2]) / mean[0]).item())
+    for stride, places, (foreground, _, ignored) in zip(
+        settings.strides, places_per_level(int(side)), measured.tolist()
+    ):
+        assert found[f"stride {stride}: anchors"] == 9 * places
+        ratio = (9 * places - objects * (foreground + ignored)) / (objects * foreground) if foreground else np.inf
+        assert found[f"stride {stride}: background to one"] == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("p, n", [(135, 4), (0, 6), (190, 0), (20, 3)])
+def test_guess_reads_out_what_focalbook_computes(explorer, p, n):
+    figure = explorer("guess")
+    p, n = (drive(figure, *pair) for pair in zip(SLIDERS["guess"], (p, n)))
+    p, n, found = 10 ** (p / 50), (1, 9, 49, 99, 449, 999, 9999)[int(n)], read(figure)
+    logits = torch.full((n + 1,), p, dtype=torch.float64).logit()
+    values = loss_and_gradient(logits, torch.eye(n + 1, dtype=torch.float64)[0], -1, 0.0)
+    for row, value in zip(("loss", "gradient"), values):
+        assert found[f"{row}: the positive"] == pytest.approx(value[0].item(), rel=1e-6)
+        assert found[f"{row}: the negatives"] == pytest.approx(value[1:].sum().item(), rel=1e-6)
+        assert found[f"{row}: share of the positive"] == pytest.approx((value[0] / value.sum()).item(), rel=1e-6)
+
+
+def test_guess_is_lowest_where_the_gradients_balance(explorer):
+    figure = explorer("guess")
+    p = 10 ** (drive(figure, "p of every anchor", 67) / 50)
+    found = read(figure)
+    assert p == pytest.approx(1 / 450, rel=0.03)
+    assert found["gradient: share of the positive"] == pytest.approx(0.5, abs=0.01)
+    assert found["loss: share of the positive"] == pytest.approx(0.86, abs=0.005)
+    assert "lowest at 1/450" in figure.locator(".plot").text_content()
+
+
+@pytest.mark.parametrize("alpha, hard, easy", [(74, 4, 44), (0, 0, 48), (98, 49, 0), (24, 9, 39)])
+def test_alpha_reads_out_what_focalbook_computes(explorer, alpha, hard, easy):
+    figure = explorer("alpha")
+    alpha, *examples = (drive(figure, *pair) for pair in zip(SLIDERS["alpha"], (alpha, hard, easy)))
+    found = read(figure)
+    for column, y, weight in (("cross-entropy", 1, None), ("foreground", 1, alpha), ("background", 0, alpha)):
+        losses = [balanced_cross_entropy(p if y else 1 - p, y, weight) for p in examples]
+        for row, value in zip(("hard", "easy", "ratio"), (*losses, losses[0] / losses[1])):
+            assert found[f"{row}: {column}"] == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("x, y, w, h", [(0, 0, 0, 0), (13, 170, 116, 0), (30, 20, 26, 18), (170, 9, 9, 110)])
+def test_anchors_reads_out_what_focalbook_matches(explorer, x, y, w, h):
+    figure = explorer("anchors")
+    x, y, w, h = (drive(figure, *pair) for pair in zip(SLIDERS["anchors"], (x, y, w, h)))
+    found, anchors, settings = read(figure), make_anchors(96), AnchorSettings()
+    box = torch.tensor([[[x - w / 2, y - h / 2, x + w / 2, y + h / 2]]], dtype=torch.float64)
+    labels = match(anchors, box, torch.zeros(1, 1, dtype=torch.int64)).labels
+    levels = [places * settings.per_place for places in places_per_level(96)]
+    best = [level.max().item() for level in iou(box[0], anchors)[0].split(levels)]
+    counts = foreground_per_level(labels, levels).tolist()
+    for stride, top, (foreground, background, ignored) in zip(settings.strides, best, counts):
+        assert found[f"stride {stride}: best IoU"] == pytest.approx(top, rel=1e-9)
+        numbers = [found[f"stride {stride}: {kind}"] for kind in ("foreground", "background", "ignored")]
+        assert numbers == [foreground, background, ignored]
+
+
+@pytest.mark.parametrize("score, threshold", [(0, 0.5), (0, 0.75), (10, 0.5), (25, 0.5), (40, 0.75), (50, 0.5)])
+def test_precision_reads_out_what_cocos_library_computes(explorer, score, threshold):
+    pytest.importorskip("pycocotools")
+    figure = explorer("precision")
+    score = drive(figure, "Score of at least", score)
+    figure.get_by_role("radio", name=str(threshold), exact=True).check()
+    found, (truth, boxes) = read(figure), explorers.EXAMPLE
+    scenes = Scenes(torch.zeros(2, 3, 96, 96), torch.tensor(truth).double(), torch.zeros(2, 2, dtype=torch.int64))
+    kept = [torch.tensor([row for row in rows if row[4] >= score]).double().view(-1, 5) for rows in boxes]
+    detections = [Detections(rows[:, :4], rows[:, 4], torch.zeros(len(rows), dtype=torch.int64)) for rows in kept]
+    right = sum(
+        sum(explorers.hits([[*row, 0] for row in rows.tolist()], [[*box, 0] for box in objects], threshold))
+        for rows, objects in zip(kept, truth)
+    )
+    count = sum(map(len, kept))
+    assert found["in the list: right"] == right and found["in the list: false"] == count - right
+    assert found["in the list: precision"] == pytest.approx(right / count if count else np.nan, nan_ok=True)
+    assert found["in the list: recall"] == right / 4
+    expected = average_precision(detections, scenes, ["disc"])[f"AP{threshold * 100:.0f}"] if count else 0
+    assert found["in the list: AP"] == pytest.approx(expected, abs=1e-9)
+
+
+DRAGS = [  # what is dragged, the slider that follows, and how far to the right and down
+    ("guess", ".dot", "p of every anchor", (-40, 0)),
+    ("alpha", ".dot", "pt of a hard example", (40, 0)),
+    ("losses", ".dot", "Probability pt", (-60, 0)),
+    ("crowd", ".dot", "Negatives", (50, 0)),
+    ("optimizer", ".bell.solid", "Foreground logits, mean", (60, 0)),
+    ("anchors", ".object", "Center, from the top", (0, 40)),
+    ("anchors", ".corner", "Width", (30, 30)),
+    ("precision", ".dot", "Score of at least", (150, 40)),
+]
+
+
+@pytest.mark.parametrize("name, what, slider, way", DRAGS)
+def test_what_can_be_dragged_sets_its_slider(explorer, name, what, slider, way):
+    figure = explorer(name)
+    control = figure.get_by_role("slider", name=slider, exact=True)
+    before, said = float(control.input_value()), figure.locator(".says").text_content()
+    point = figure.locator(f".plot {what}").first
+    point.scroll_into_view_if_needed()
+    box, mouse = point.bounding_box(), figure.page.mouse
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x + way[0], y + way[1], steps=4)
+    mouse.up()
+    after = float(control.input_value())
+    assert after != before and figure.locator(".says").text_content() != said
+    mouse.move(x, y)  # it was let go
+    assert float(control.input_value()) == after
 
 
 @pytest.mark.parametrize("gamma, alpha, p", [(0, 20, 0), (5, 0, 49), (20, 5, 94), (13, 10, 30), (50, 15, 98)])
@@ -371,7 +510,7 @@ def test_the_form_stands_in_the_pictures_place_and_without_scripts_the_picture(e
     assert not is_live(still) and still.locator("form").count() == 0
 
 
-@pytest.mark.parametrize("name, page", PLACES)
+@pytest.mark.parametrize("name, page", SAME)
 def test_in_print_there_is_the_picture_and_it_has_come(opened, name, page):
     shown = opened(page)
     figure = shown.locator(f"figure.explorer-{name}")
@@ -384,19 +523,25 @@ def test_in_print_there_is_the_picture_and_it_has_come(opened, name, page):
     assert picture == ["eager", True] and not is_live(figure)
 
 
-@pytest.mark.parametrize("name, page", PLACES)
-def test_if_a_script_does_not_come_there_is_the_picture(visit, opened, name, page):
-    for script in ("explorer", name, *(["detector-data"] if name == "detector" else [])):
-        with visit.tab("file").route(f"**/explorers/{script}.js*", lambda route: route.abort()):
-            blocked = opened(page)
-        assert not is_live(blocked.locator(f"figure.explorer-{name}")), script
-        others = [other for other, place in PLACES if place == page and other != name]
-        assert all(is_live(blocked.locator(f"figure.explorer-{other}")) == (script != "explorer") for other in others)
+@pytest.mark.parametrize(
+    "name, page, script",
+    [
+        *((name, page, name) for name, page in SAME),
+        *((name, page, f"{name}-data") for name, page in SAME if name in DATA),
+        *((name, page, script) for name, page in SAME[:1] for script in SCRIPTS),
+    ],
+)
+def test_if_a_script_does_not_come_there_is_the_picture(visit, opened, name, page, script):
+    with visit.tab("file").route(f"**/explorers/{script}.js*", lambda route: route.abort()):
+        blocked = opened(page)
+    assert not is_live(blocked.locator(f"figure.explorer-{name}"))
+    others = [other for other, place in PLACES if place == page and other != name]
+    assert all(is_live(blocked.locator(f"figure.explorer-{other}")) == (script not in SCRIPTS) for other in others)
     assert visit.complaints
     visit.complaints.clear()
 
 
-@pytest.mark.parametrize("name, page", PLACES)
+@pytest.mark.parametrize("name, page", SAME)
 def test_if_a_script_fails_there_is_the_picture(visit, opened, name, page):
     fails = "document.createElementNS = () => { throw new Error('no drawing') };"
     with visit.tab("file").add_init_script(fails):
@@ -462,10 +607,9 @@ def test_it_fits_the_page_and_a_finger(explorer, name, page, width):
         assert control.bounding_box()["height"] >= 44
 
 
-@pytest.mark.parametrize("width", (320, 1280))
-@pytest.mark.parametrize("name, page", PLACES)
-def test_a_finger_moves_a_slider(explorer, name, page, width):
-    figure = explorer(name, page, width)
+@pytest.mark.parametrize("name, page", PAGES.items())
+def test_a_finger_moves_a_slider(explorer, name, page):
+    figure = explorer(name, page, 320)
     for label in SLIDERS[name]:
         slider = figure.get_by_role("slider", name=label, exact=True)
         slider.press("Home")
@@ -493,7 +637,8 @@ def test_words_are_readable_in_the_light_and_in_the_dark(explorer, name, page, t
                 const color = seen(getComputedStyle(one).backgroundColor);
                 return color[3] || !one.parentElement ? color : ground(one.parentElement);
             };
-            const words = ".plot > svg text, .scenes p, form :is(th, td, label, legend, output, button)";
+            const plot = ".plot > svg text, .plot > div:not(.scenes) > svg text, .plot p";
+            const words = `${plot}, form :is(th, td, label, legend, output, button)`;
             return [...figure.querySelectorAll(words)].filter((word) => word.textContent).map((word) => {
                 const style = getComputedStyle(word);
                 return [word.textContent, seen(word.tagName === "text" ? style.fill : style.color), ground(word)];

@@ -7,10 +7,12 @@ import pytest
 from docutils import nodes
 
 pytest.importorskip("sphinx")
+import cells
 import chapter_line
 import exercises
 import formulas
 import offline
+import progress
 import theme
 import values
 from sphinx.addnodes import desc_annotation
@@ -31,28 +33,26 @@ def test_without_such_an_address_no_button_points_nowhere(url):
 @pytest.mark.parametrize(
     "tex, part",
     [
-        (r"\ln p_t", '<mi>ln</mi><mspace width="0.167em"/><msub>'),
-        (r"\ln(p_t)", "<mi>ln</mi><mo"),
-        (r"\log_2 x", "<msub><mi>log</mi><mn>2</mn></msub>"),
-        ("a / b", '<mo lspace="0" rspace="0">'),
-        ("[-1, -2]", '[</mo><mo form="prefix">&#x02212;</mo><mn>1'),
-        ("[-1, -2]", '<mo>&#x0002C;</mo><mo form="prefix">&#x02212;</mo><mn>2'),
-        ("x = -y", '<mo form="prefix">&#x02212;</mo><mi>y'),
-        ("1 - p", "<mo>&#x02212;</mo><mi>p"),
-        (r"p_t = \begin{cases} p & y = 1 \\ 1 - p & y = 0 \end{cases}", "<mtable>"),
+        (r"\ln p_t", '<mo lspace="0.1667em">&#x2061;</mo>'),
+        (r"\ln(p_t)", "<mo>&#x2061;</mo>"),
+        ("a / b", '<mo lspace="0" rspace="0">/</mo>'),
+        ("x = -y", '<mo lspace="0" rspace="0">−</mo><mi>y'),
+        ("1 - p", "<mo>−</mo><mi>p"),
+        (r"p_t = \begin{cases} p & y = 1 \\ 1 - p & y = 0 \end{cases}", "<mtable"),
     ],
 )
 def test_formulas_become_mathml_with_the_spaces_of_tex(tex, part):
     assert part in formulas.mathml(tex)
 
 
-def test_lines_of_formulas_stand_below_each_other():
-    assert formulas.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "block").count("<mtr>") == 2
+def test_lines_of_formulas_stand_below_each_other_and_meet_where_they_should():
+    lines = formulas.mathml(r"\begin{aligned} a &= b \\ c &= d \end{aligned}", displayed=True)
+    assert lines.count("<mtr>") == lines.count("text-align: right") == lines.count("text-align: left") == 2
 
 
-@pytest.mark.parametrize("tex", [r"\unheardof{a}", "a & b"])
+@pytest.mark.parametrize("tex", [r"\unheardof{a}", "a & b", r"\begin{unheardof} a \end{unheardof}"])
 def test_a_formula_that_would_be_shown_as_typed_fails_the_build(tex):
-    with pytest.raises(ValueError, match="cannot show: "):
+    with pytest.raises(ValueError, match="cannot show"):
         formulas.mathml(tex)
 
 
@@ -151,3 +151,53 @@ def test_a_value_that_takes_pages_is_left_out_and_a_short_one_shown():
     line = nodes.section("", short, long)
     values.shorten(None, line)
     assert line.children == [short]
+
+
+@pytest.mark.parametrize("summary, marked", [("Answer", True), ("Hint 1", False)])
+def test_a_list_before_an_answer_is_one_of_choices(summary, marked):
+    choices = nodes.bullet_list("", nodes.list_item("", nodes.paragraph("", "A. Yes.")))
+    fold = nodes.raw("", f"<details>\n<summary>{summary}</summary>\n", format="html")
+    progress.mark_choices(None, nodes.section("", choices, fold))
+    assert ("choices" in choices["classes"]) == marked
+
+
+def code(source, *kinds):
+    """A code cell, as JSON has it, with an output of each of these kinds."""
+    return dict(cell_type="code", source=source, outputs=[dict(data={kind: ""}) for kind in kinds])
+
+
+@pytest.mark.parametrize(
+    "source, kinds, later",
+    [
+        ("bind(ratio=f'{ratio:.1f}')", [cells.RECORD], "print(ratio)"),
+        ("plots.use_style()", [], "plots.show_scene(axes)"),
+        ("for name in rows:\n    bind(**{name: rows[name]})", [cells.RECORD], "for name in rows: print(name)"),
+        ("texts = {name: str(name) for name in rows}\nbind(**texts)", [cells.RECORD], "print(name)"),
+        ("from focalbook.prose import bind\nplots.use_style()", [], "x = 1"),
+    ],
+)
+def test_a_cell_that_only_keeps_the_books_is_left_out(source, kinds, later):
+    assert cells.left_out([code("x = 1"), code(source, *kinds), code(later)]) == {1}
+
+
+@pytest.mark.parametrize(
+    "source, kinds, later",
+    [
+        ("print(ratio)\nbind(ratio=ratio)", ["text/plain", cells.RECORD], ""),
+        ("bind(ratio=ratio)\nplt.show()", [cells.RECORD, cells.FIGURE], ""),
+        ("import torch\nplots.use_style()", [], "torch.zeros(1)"),
+        ("ratio = a / b\nbind(ratio=str(ratio))", [cells.RECORD], "def f():\n    return ratio"),
+        ("x = 1", [], ""),
+        ("def bind():\n    pass", [], ""),
+    ],
+)
+def test_a_cell_that_does_more_is_shown(source, kinds, later):
+    assert cells.left_out([code(source, *kinds), code(later)]) == set()
+
+
+def test_what_a_cell_that_is_left_out_needs_may_be_left_out_too():
+    assert cells.left_out([code("low = min(x)\nbind(low=str(low))"), code("bind(twice=str(2 * low))")]) == {0, 1}
+
+
+def test_cells_that_draw_are_told_by_their_output():
+    assert cells.drawn([code("plt.show()", cells.FIGURE), code("plt.plot(x)"), dict(cell_type="markdown")]) == {0}

@@ -102,6 +102,16 @@ def test_every_chapter_says_how_long_it_takes_and_when_it_was_verified(site, pag
         assert (site / "book" / line.find("a")["href"]).resolve().read_bytes() == notebook.read_bytes()
 
 
+@pytest.mark.parametrize("page", EXERCISES)
+def test_questions_have_choices_and_their_answers_begin_with_the_right_one(site, pages, page):
+    questions = pages[site / f"{page}.html"].select("ul.choices")
+    for question in questions:
+        letters = [item.find("strong").get_text() for item in question.find_all("li")]
+        assert letters == ["A.", "B.", "C."]
+        assert question.find_next_sibling("details").find("strong").get_text() in letters
+    assert len(questions) == 2
+
+
 def test_every_term_says_what_it_means(pages):
     links = [word.parent for soup in pages.values() for word in soup.select("a > .std-term")]
     assert len(links) > 200

@@ -26,7 +26,7 @@ PLAIN_TABLE = re.compile(  # as pandas writes one: tags of a table without attri
 )
 MARKERS = re.compile("|".join(["nbval", *map(re.escape, comment_markers)]), re.IGNORECASE)
 LARGEST = 1_000_000  # bytes a notebook
-MOST_LINES = 12  # a code cell
+MOST_LINES = 16  # a code cell
 MOST_DIGITS = 5  # significant ones of a number with a decimal point: more might differ on another machine
 PRINTED_FAULTS = {
     "memory address": re.compile(r"0x[0-9a-fA-F]{6,}"),

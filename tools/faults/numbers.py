@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from tasks import ROOT
+from tools.faults.notebooks import RECORD
 
 LIST = Path("book", "typed-numbers.txt")
 
@@ -180,10 +181,21 @@ def is_code(cell):
     return cell["cell_type"] == "code"
 
 
+def keeps_books(cell):
+    """Whether a cell of code shows nothing but bound numbers, or only sets the style."""
+    outputs = cell.get("outputs", ())
+    silent = all(RECORD in output.get("data", ()) for output in outputs)
+    return silent and (bool(outputs) or "use_style()" in "".join(cell["source"]))
+
+
 def near(cells, at):
-    """The cell of a quotation, with the two of code before it and the two after it."""
-    before, after = ([cell for cell in part if is_code(cell)] for part in (cells[:at], cells[at + 1 :]))
-    return [*before[-2:], cells[at], *after[:2]]
+    """The cell of a quotation, with the code before it and after it: two cells, and those between that keep books."""
+    found = [cells[at]]
+    for part in (cells[:at][::-1], cells[at + 1 :]):
+        code = [cell for cell in part if is_code(cell)]
+        shown = [number for number, cell in enumerate(code) if not keeps_books(cell)]
+        found += code[: shown[1] + 1] if len(shown) > 1 else code
+    return found
 
 
 def given(variable, cell):

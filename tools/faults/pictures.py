@@ -28,9 +28,10 @@ def faults(stored: Path) -> Iterator[str]:
         for name in explorers.PICTURES:
             texts = [(place / f"{name}.svg").read_text("utf-8") for place in (made, stored)]
             yield from (f"{name}.svg, {fault}: {CURE}" for fault in _picture_faults(*texts))
-        files = [(place / "detector-data.js").read_text("utf-8") for place in (made, stored)]
-        if files[0] != files[1]:
-            yield f"detector-data.js: {CURE}"
+        for name in explorers.DATA:
+            files = [(place / f"{name}-data.js").read_text("utf-8") for place in (made, stored)]
+            if files[0] != files[1]:
+                yield f"{name}-data.js: {CURE}"
         if not np.array_equal(*(plt.imread(place / "detector.png") for place in (made, stored))):
             yield f"detector.png: {CURE}"
 

@@ -11,7 +11,7 @@ explorer(
   [["one positive", "first"], ["the crowd", "third"], ["outweighed by", ""]],
   ({ n, easy, hard }, width) => {
     const narrow = width < 480, the = narrow ? "" : "the ";
-    const { svg, X, Y, inside } = axes(width, 300, {
+    const { svg, X, Y, backward, inside } = axes(width, 300, {
       x: [0, 5], y: [-4, 4], id: "explorer-crowd-inside", right: narrow ? 74 : 180,
       xTicks: [0, 1, 2, 3, 4, 5].map((v) => [v, v > 1 ? `10${raised(v)}` : String(10 ** v)]),
       xLabel: "number of easy negatives", yLabel: "loss of the crowd / loss of the positive",
@@ -31,7 +31,7 @@ explorer(
       const place = { x: X(crossing) + 6 * side, y: Y(0) + drop, "text-anchor": side < 0 ? "end" : "start" };
       if (crossing > 0 && crossing < 4.6) dots.push(make("text", { class: `name ${tone}`, ...place }, enough));
       const height = at(Math.log10(n));
-      if (height <= Y(-4)) dots.push(dot(tone, now, height));
+      if (height <= Y(-4)) dots.push(dot(tone, now, height, { "data-drag": "n" }));
       names.push({ tone, text: narrow ? brief : name, y: at(5) });
       const cells = [[1 - share, percent(1 - share)], [share, percent(share)], [needed, enough]];
       return { name, tone, cells, bar: [1 - share, share] };
@@ -44,6 +44,7 @@ explorer(
     const owns = rows.map((row) => `${inWords(row.cells[1][1])} under ${row.name}`);
     const positive = rows.filter((row) => row.cells[0][0] > 0.5).map((row) => row.name);
     const crowd = `Of the total, ${counted(n)} easy negative${n > 1 ? "s own" : " owns"} ${listed(owns)}.`;
-    return { svg, rows, says: `${crowd} The one positive owns more under ${under(positive)}.` };
+    const drag = { n: (x) => ({ n: 20 * backward(x) }) };
+    return { svg, rows, says: `${crowd} The one positive owns more under ${under(positive)}.`, drag };
   },
 );

@@ -1,25 +1,5 @@
-// What the explorers share: the loss, the form with its controls and its table, and the axes of a plot.
+// What the explorers share: the form with its controls and its table, the axes of a plot, and points to drag.
 "use strict";
-
-const LOSSES = [
-  { name: "cross-entropy", brief: "CE", tone: "ce", alpha: -1, gamma: 0 },
-  { name: "balanced cross-entropy", brief: "balanced", tone: "bce", alpha: 0.75, gamma: 0 },
-  { name: "focal loss", brief: "FL", tone: "fl", alpha: 0.25, gamma: 2 },
-];
-
-const logit = (p) => Math.log(p) - Math.log1p(-p);
-
-// Focal loss of a logit x with the label y, and the size of its slope in x. Exact for every x: with q = 1 - p_t,
-// FL = alpha_t q^gamma CE, and its slope has the size alpha_t q^gamma (q + gamma p_t CE). An alpha of -1 is no weight.
-function focal(x, y, alpha, gamma) {
-  const wrong = y ? -x : x; // the logit of the wrong class
-  const e = Math.exp(-Math.abs(wrong));
-  const large = 1 / (1 + e), small = e / (1 + e);
-  const [q, pt] = wrong < 0 ? [small, large] : [large, small];
-  const ce = Math.max(wrong, 0) + Math.log1p(e);
-  const weight = (alpha < 0 ? 1 : y ? alpha : 1 - alpha) * q ** gamma;
-  return { loss: weight * ce, gradient: weight * (q + gamma * pt * ce) };
-}
 
 // Numbers as text.
 
@@ -51,7 +31,7 @@ const inWords = (text) => text.replace(">", "over").replace("<", "under");
 
 // Elements.
 
-const DRAWN = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "image", "clipPath"]);
+const DRAWN = new Set(["svg", "g", "pattern", "path", "line", "rect", "circle", "text", "image", "clipPath"]);
 
 function make(tag, attributes = {}, ...children) {
   const node = DRAWN.has(tag)
@@ -65,10 +45,10 @@ const pt = () => make("i", {}, "p", make("sub", {}, "t"));
 
 const pathOf = (points) => "M" + points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join("L");
 
-const dot = (tone, cx, cy) => make("circle", { class: `dot ${tone}`, cx, cy, r: 6 });
+const dot = (tone, cx, cy, more = {}) => make("circle", { class: `dot ${tone}`, cx, cy, r: 6, ...more });
 
 // Axes from low to high values (logarithms, for a logarithmic axis); ticks are pairs of a value and its text.
-// Returns the picture, its scales X and Y, and its inside, which clips what is drawn into it.
+// Returns the picture, its scales X and Y, that of X backward, and its inside, which clips what is drawn into it.
 function axes(width, height, { x, y, xTicks, yTicks, xLabel, yLabel, ends = [], id, right = 16, top = 26, bottom = 44 }) {
   const left = 46;
   const X = (value) => left + ((value - x[0]) / (x[1] - x[0])) * (width - left - right);
@@ -93,7 +73,8 @@ function axes(width, height, { x, y, xTicks, yTicks, xLabel, yLabel, ends = [], 
   svg.append(make("clipPath", { id }, make("rect", box)));
   const inside = make("g", { "clip-path": `url(#${id})` });
   svg.append(inside);
-  return { svg, X, Y, inside };
+  const backward = (place) => x[0] + ((place - left) / (width - left - right)) * (x[1] - x[0]);
+  return { svg, X, Y, backward, inside };
 }
 
 // Names of lines, { tone, text, y }, at their ends or where those would be but for the bounds, a line of text apart.
@@ -150,7 +131,8 @@ function fill(table, columns, rows) {
 }
 
 // Put the controls in the picture's place, and the picture back if that fails. update(values, width) returns what is
-// drawn, the table's rows and a sentence: { svg, rows, says }.
+// drawn, the table's rows and a sentence: { svg, rows, says }, and drag: what the sliders are set to where something named
+// in its data-drag is dragged to a place in its picture.
 function explorer(name, controls, columns, update) {
   const figure = document.querySelector(`figure.explorer-${name}`);
   if (!figure) return;
@@ -162,12 +144,14 @@ function explorer(name, controls, columns, update) {
   const columnsOf = parts.filter((part) => part.className === "slider").length % 3 ? 2 : 3;
   const reset = make("button", { type: "reset" }, "Back to the start");
   const form = make("form", {}, plot, make("div", { class: `controls by-${columnsOf}` }, ...parts), table, says, reset);
+  let moves = {}, held;
   const draw = () => {
     const values = Object.assign({}, ...made.map((control) => control.read()));
     const now = update(values, plot.clientWidth);
     now.svg.setAttribute("role", "img");
     now.svg.setAttribute("aria-label", picture.alt);
     plot.replaceChildren(now.svg);
+    moves = now.drag;
     fill(table, columns, now.rows);
     if (says.textContent !== now.says) says.textContent = now.says;
   };
@@ -182,6 +166,18 @@ function explorer(name, controls, columns, update) {
       throw error;
     }
   };
+  plot.addEventListener("pointerdown", (event) => {
+    held = event.target.closest("[data-drag]")?.dataset.drag;
+    if (held) plot.setPointerCapture(event.pointerId);
+  });
+  plot.addEventListener("pointermove", ({ clientX, clientY }) => {
+    const one = held && plot.querySelector(`[data-drag="${held}"]`);
+    if (!one) return;
+    const { x, y } = new DOMPoint(clientX, clientY).matrixTransform(one.ownerSVGElement.getScreenCTM().inverse());
+    for (const [key, value] of Object.entries(moves[held](x, y))) form.elements[`explorer-${name}-${key}`].value = value;
+    refresh();
+  });
+  for (const end of ["pointerup", "pointercancel"]) plot.addEventListener(end, () => (held = null));
   form.addEventListener("input", refresh);
   form.addEventListener("reset", () => setTimeout(refresh));
   form.addEventListener("submit", (event) => event.preventDefault());

@@ -17,7 +17,7 @@ explorer(
     const ce = at(p, -1, 0), fl = at(p, weight, gamma);
     const ratio = { loss: ce.loss / fl.loss, gradient: ce.gradient / fl.gradient };
 
-    const { svg, X, Y, inside } = axes(width, 300, {
+    const { svg, X, Y, backward, inside } = axes(width, 300, {
       x: [0, 1], y: [lowest, 1], id: "explorer-losses-inside", right: narrow ? 34 : 106,
       xTicks: [0, 0.25, 0.5, 0.75, 1].map((v) => [v, String(v)]), ends: ["hard", "easy"],
       xLabel: narrow ? "p of the true class" : "probability of the true class",
@@ -43,9 +43,10 @@ explorer(
     const place = left ? { x: X(p) - 10, y: Math.min(low + 18, Y(lowest) - 8), "text-anchor": "end" }
       : { x: X(p) + 10, y: (after + low) / 2 + 5 };
     if (!same && (left || low - after > 20)) svg.append(make("text", { class: "name", ...place }, words));
-    svg.append(dot("ce", X(p), top));
+    const held = { "data-drag": "p" };
+    svg.append(dot("ce", X(p), top, held));
     const arrow = `M${X(p) - 7},${low - 8}h14l-7,12z`; // the loss lies below the axis
-    svg.append(gone ? make("path", { class: "dot fl", d: arrow }) : dot("fl", X(p), low));
+    svg.append(gone ? make("path", { class: "dot fl", d: arrow, ...held }) : dot("fl", X(p), low, held));
 
     const rows = ["loss", "gradient"].map((name) => ({
       name, cells: [ce[name], fl[name], ratio[name]].map((value) => [value, short(value)]),
@@ -56,6 +57,6 @@ explorer(
     const loss = size(ratio.loss, ["smaller than cross-entropy", "larger than cross-entropy", "equal to cross-entropy"]);
     const pull = size(ratio.gradient, ["weaker", "stronger", "the same"]);
     const says = `At a probability of ${p.toFixed(2)}, focal loss is ${loss}. Its pull on the logit, the gradient, is ${pull}.`;
-    return { svg, rows, says };
+    return { svg, rows, says, drag: { p: (x) => ({ p: backward(x) }) } };
   },
 );

@@ -35,14 +35,14 @@ explorer(
 
     const top = 152, band = 72, step = 98; // a band for each loss, below its name
     const xTicks = [-12, -8, -4, 0, 4, 8, 12].map((v) => [v, String(v).replace("-", "−")]);
-    const { svg, X, inside } = axes(width, top + 3 * step + 26, {
+    const { svg, X, backward, inside } = axes(width, top + 3 * step + 26, {
       x: [-12, 12], y: [0, 1], xTicks, yTicks: [], top: top - 16, id: "explorer-optimizer-inside",
       xLabel: "logit", yLabel: "how the logits lie",
     });
     const z = STEPS.filter((_, k) => k % 8 === 0 && Math.abs(STEPS[k]) <= 4);
     for (const [mean, y] of sides) {
       const bell = z.map((z) => [X(Math.min(Math.max(mean + spread * z, -12), 12)), 94 - 54 * Math.exp(-z * z / 2)]);
-      svg.append(make("path", { class: y ? "bell solid" : "bell", d: pathOf(bell) }));
+      svg.append(make("path", { class: y ? "bell solid" : "bell", d: pathOf(bell), "data-drag": y ? "foreground" : "background" }));
     }
     // Their names, outward from the middles, inside the picture and apart from each other.
     const names = [[background, `${counted(n)} × background`], [foreground, "foreground"]];
@@ -83,6 +83,8 @@ explorer(
     const owns = rows.map((row) => `${inWords(row.cells[0][1])} under ${row.name}`);
     const more = rows.filter((row) => row.cells[0][0] > 0.5).map((row) => row.name);
     const positives = `Of the gradient, the positives own ${listed(owns)}.`;
-    return { svg, rows, says: `${positives} They pull harder than the negatives under ${under(more)}.` };
+    const to = (key) => (x) => ({ [key]: backward(x) });
+    const drag = { foreground: to("foreground"), background: to("background") };
+    return { svg, rows, drag, says: `${positives} They pull harder than the negatives under ${under(more)}.` };
   },
 );
