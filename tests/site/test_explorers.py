@@ -50,9 +50,9 @@ SLIDERS = {
     "detector": ["Score of at least", "Run"],
 }
 PAGES = {
-    "tiles": "waiting-tiles",
-    "guess": "waiting-guess",
-    "alpha": "waiting-alpha",
+    "tiles": "01-imbalance",
+    "guess": "02-cross-entropy",
+    "alpha": "03-balanced-cross-entropy",
     "anchors": "07-anchors",
     "precision": "10-average-precision",
     "losses": "04-focal-loss",
@@ -61,7 +61,6 @@ PAGES = {
     "detector": "11-verdict",
 }
 PLACES = list(PAGES.items())
-IN_THE_BOOK = [(name, page) for name, page in PLACES if not page.startswith("waiting-")]
 PHONES, SCREENS = (320, 390), (600, 1280)
 SAME = [(name, PAGES[name]) for name in ("losses", "detector")]  # for what the shared script does, alike for all
 
@@ -75,22 +74,8 @@ START = """async (form) => {
 
 @pytest.fixture
 def opened(visit, site):
-    """Visits a page of the book, opened from its file; one that waits for its page, on a copy of another page."""
-
-    def visited(page, **options):
-        path = site / "book" / f"{page}.html"
-        if page.startswith("waiting-") and not path.exists():
-            name, other = page.removeprefix("waiting-"), path.with_stem(PAGES["losses"])
-            text = other.read_text("utf-8").replace("explorer-losses", f"explorer-{name}")
-            text = re.sub(r"[\w./]*/losses\.svg", f"../_static/explorers/{name}.svg", text)
-            for data in FOLDER.glob(f"{name}-data.js"):
-                script = '<script defer="defer" src="../_static/explorers/loss'
-                text = text.replace(script, f'{script.removesuffix("loss")}{data.name}"></script>{script}', 1)
-            text = text.replace("explorers/losses.js", f"explorers/{name}.js")
-            path.write_text(text, "utf-8")
-        return visit(path.as_uri(), **options)
-
-    return visited
+    """Visits a page of the book, opened from its file."""
+    return lambda page, **options: visit((site / "book" / f"{page}.html").as_uri(), **options)
 
 
 @pytest.fixture
@@ -204,7 +189,7 @@ def test_nothing_moves_by_itself():
     assert not any(word in text for text in texts for word in ("transition", "animat", "setInterval", "requestAnim"))
 
 
-@pytest.mark.parametrize("page", sorted({page for _, page in IN_THE_BOOK}))
+@pytest.mark.parametrize("page", sorted(set(PAGES.values())))
 def test_a_page_loads_the_scripts_of_its_explorers(site, page):
     text = (site / "book" / f"{page}.html").read_text("utf-8")
     scripts = re.findall(r'<script defer="defer" src="../_static/explorers/([\w-]+)\.js', text)
@@ -217,7 +202,7 @@ def test_a_page_loads_the_scripts_of_its_explorers(site, page):
 
 def test_only_pages_with_an_explorer_load_its_scripts(site):
     found = {path.stem for path in (site / "book").glob("*.html") if "explorers" in path.read_text("utf-8")}
-    assert {page for page in found if not page.startswith("waiting-")} == {page for _, page in IN_THE_BOOK}
+    assert found == set(PAGES.values())
 
 
 def test_the_losses_are_those_of_the_module(explorer):
