@@ -130,7 +130,7 @@ def edited(text):
 
 def answers_on(collection, model, count=64):
     """Logits and targets of the anchors that count on the first scenes of a collection."""
-    images, boxes, labels = render(range(count), collection, TINY.scenes)
+    images, boxes, labels = render(range(count), collection, TINY.scenes, dtype=model.dtype)
     with torch.no_grad():
         logits = model(images)[0]
     targets, counts = class_targets(match(model.anchors, boxes, labels).labels, 3)
