@@ -201,7 +201,7 @@ def test_a_page_loads_the_scripts_of_its_explorers(site, page):
 
 
 def test_only_pages_with_an_explorer_load_its_scripts(site):
-    found = {path.stem for path in (site / "book").glob("*.html") if "explorers" in path.read_text("utf-8")}
+    found = {path.stem for path in (site / "book").glob("*.html") if "_static/explorers/" in path.read_text("utf-8")}
     assert found == set(PAGES.values())
 
 

@@ -200,7 +200,7 @@ PARTS = {
     "Copybutton": "clipboard.min.js copy* check-solid.svg",
     "Togglebutton": "togglebutton.*",
     "Thebe": "sphinx-thebe.* play-solid.svg",
-    "": "book.css no-scripts.css favicon.svg scrollers.js tips.js explorers/* preview.png",
+    "": "book.css no-scripts.css favicon.svg scrollers.js tips.js progress.js explorers/* preview.png",
 }
 
 

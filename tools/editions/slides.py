@@ -67,7 +67,7 @@ class Lecture:
         self.markdown = MarkdownIt().enable("table").use(dollarmath_plugin).use(myst_role_plugin)
         self.markdown.add_render_rule("math_inline", lambda _, tokens, at, *rest: mathml(tokens[at].content))
         self.markdown.add_render_rule(
-            "math_block", lambda _, tokens, at, *rest: f'<div class="math">{mathml(tokens[at].content, "block")}</div>'
+            "math_block", lambda _, tokens, at, *rest: f'<div class="math">{mathml(tokens[at].content, True)}</div>'
         )
         self.markdown.add_render_rule("myst_role", lambda _, tokens, at, *rest: self.role(tokens[at]))
         self.markdown.add_render_rule("fence", lambda _, tokens, at, *rest: self.picture(tokens[at]))
