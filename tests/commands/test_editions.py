@@ -137,7 +137,8 @@ OPF = """<package><item href="a.xhtml" id="a" /><item href="_static/book.css" id
 XHTML = """<html><link rel="stylesheet" href="_static/book.css" /><link rel="stylesheet" href="_static/epub.css" />
 <script>1</script><details><summary aria-label="x"><p>Show a solution</p><p>Hide it</p></summary></details>
 <style scoped>
-th {}</style><math></math></html>"""
+th {}</style><math><mfrac displaystyle="false"></mfrac><mtable displaystyle="true" scriptlevel="0"/></math>
+<math xmlns="http://www.w3.org/1998/Math/MathML"/></html>"""
 SVG = """<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
   "svg11.dtd">
 <svg><path id="space"/><path d="M1 1"/><image id="image0123456789" x="1"/><image id="scene-1"/></svg>"""
@@ -157,7 +158,9 @@ def test_an_epub_is_mended_and_has_no_more_than_it_needs():
         == '<package><item properties="mathml" href="a.xhtml" id="a" /><item href="c.svg" id="c" /></package>'
     )
     assert "".join(made["a.xhtml"].split()) == (
-        '<html><linkrel="stylesheet"href="_static/epub.css"/><details><summary>Asolution</summary></details><math></math></html>'
+        '<html><linkrel="stylesheet"href="_static/epub.css"/><details><summary>Asolution</summary></details>'
+        '<mathxmlns="http://www.w3.org/1998/Math/MathML"><mfrac></mfrac><mtabledisplaystyle="true"/></math>'
+        '<mathxmlns="http://www.w3.org/1998/Math/MathML"/></html>'
     )
     assert made["c.svg"] == '<svg><path d="M0 0" id="space"/><path d="M1 1"/><image x="1"/><image id="scene-1"/></svg>'
     assert epub.IDENTIFIER in made["toc.ncx"] and made["_static/epub.css"].startswith("p {}\n")

@@ -46,6 +46,10 @@ MENDS = {
         (re.compile(r'<meta name="viewport"[^>]*>(?=\s*<meta name="viewport")'), ""),
         (re.compile(r"<style scoped.*?</style>\s*", re.DOTALL), ""),  # of a table that pandas shows
         (re.compile(r"(<table\b[^>]*?) border=\"1\""), r"\1"),
+        (re.compile(r"<math\b(?![^>]*\bxmlns)"), '<math xmlns="http://www.w3.org/1998/Math/MathML"'),  # HTML knows it
+        # What these say holds without them; epubcheck knows MathML 3, where they stand on other elements.
+        (re.compile(r'(<mtable\b[^>]*?) scriptlevel="0"'), r"\1"),
+        (re.compile(r'<mfrac displaystyle="false">'), "<mfrac>"),
         (SUMMARY, "<summary>A solution</summary>"),
     ),
     ".ncx": ((re.compile(r'(name="dtb:uid" content=")[^"]*'), rf"\g<1>{IDENTIFIER}"),),
