@@ -11,6 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from tasks import ROOT
+from tools.chromium import NAMES
 from tools.editions import bundle, epub, pdf, slides
 
 
@@ -119,7 +120,7 @@ def test_the_contents_name_every_page_of_the_book_with_its_number(paper):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, pdf.NAMES)), reason="no Chromium or Chrome to print with")
+@pytest.mark.skipif(not any(map(shutil.which, NAMES)), reason="no Chromium or Chrome to print with")
 def test_a_printed_book_has_numbers_bookmarks_and_tags(paper, tmp_path):
     (nav,) = paper.select("nav.page-numbers")
     nav.replace_with(pdf.contents(paper, {}))

@@ -3,7 +3,6 @@
 import functools
 import http.server
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,9 +13,9 @@ from filelock import FileLock
 from visiting import Visitor
 
 import tasks
+from tools.chromium import Missing, launched
 
 ROOT = Path(tasks.__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
@@ -56,20 +55,12 @@ def address(site):
 @pytest.fixture(scope="session")
 def browser():
     """Chromium or Chrome, driven by Playwright. Without it its tests are skipped; ``make test-site`` and CI insist."""
-    from playwright.sync_api import Error, sync_playwright
-
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium refuses its sandbox to root
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(
-                executable_path=path, channel=None if path else "chrome", args=["--no-sandbox"] if as_root else []
-            )
-        except Error as error:
-            reason = f"no Chromium or Chrome to test the site with, install one: {str(error).splitlines()[0]}"
-            pytest.fail(reason) if "FOCALBOOK_BROWSER" in os.environ else pytest.skip(reason)
-        yield browser
-        browser.close()
+    try:
+        with launched() as browser:
+            yield browser
+    except Missing as reason:
+        said = f"the site cannot be tested: {reason}"
+        pytest.fail(said) if "FOCALBOOK_BROWSER" in os.environ else pytest.skip(said)
 
 
 @pytest.fixture(scope="session")

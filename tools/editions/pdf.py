@@ -6,7 +6,6 @@ that only a printed book has: so it is printed twice, and must come out with the
 """
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -19,6 +18,7 @@ from bs4 import BeautifulSoup, Tag
 
 import focalbook
 from tasks import ROOT
+from tools.chromium import Missing, launched
 from tools.contents import EXERCISES, TOC
 from tools.editions import BUILT, NAME, build
 
@@ -26,7 +26,6 @@ from offline import FORMULAS  # isort: skip
 
 STYLE = Path(__file__).with_suffix(".css")
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HEADING = re.compile(r"^h[1-6]$")
 ANSWERS = "Hints, answers and solutions"
 
@@ -154,24 +153,15 @@ def flat(chapters: list[dict]) -> Iterator[dict]:
 
 def printed(source: Path, target: Path) -> None:
     """Print a page by Chromium or Chrome."""
-    from playwright.sync_api import Error, sync_playwright
-
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    as_root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium refuses its sandbox to root
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(
-                executable_path=path, channel=None if path else "chrome", args=["--no-sandbox"] if as_root else []
-            )
-        except Error as error:
-            reason = str(error).splitlines()[0]
-            raise SystemExit(f"focalbook: printing needs Chromium or Chrome, install one: {reason}") from None
-        tab = browser.new_page()
-        tab.set_default_timeout(600_000)
-        tab.goto(source.as_uri())
-        tab.evaluate("document.fonts.ready")
-        tab.pdf(path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
-        browser.close()
+    try:
+        with launched() as browser:
+            tab = browser.new_page()
+            tab.set_default_timeout(600_000)
+            tab.goto(source.as_uri())
+            tab.evaluate("document.fonts.ready")
+            tab.pdf(path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
+    except Missing as reason:
+        raise SystemExit(f"focalbook: the book cannot be printed: {reason}") from None
 
 
 def page_numbers(path: Path) -> dict[str, int]:
