@@ -70,7 +70,7 @@ __version__ = "0.2.0"
 
 
 def load(file: "str | Path", device: "str | torch.device" = "cpu") -> "Detector":
-    """The trained detector in the checkpoint of a run: ``detector.load`` (chapter 20)."""
+    """The trained detector in the checkpoint of a run: ``detector.load`` (chapter 21)."""
     from focalbook import detector  # not above, for whoever wants the loss alone
 
     return detector.load(file, device)

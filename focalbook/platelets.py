@@ -1,4 +1,4 @@
-"""Platelets in blood: a public set of photographs through a microscope, and its five folds (chapter 21).
+"""Platelets in blood: a public set of photographs through a microscope, and its five folds (chapter 22).
 
 The pictures are BCCD, github.com/Shenggan/BCCD_Dataset, MIT License, (c) 2017 shenggan. None of them is part of this
 book. To have them: ``git clone https://github.com/Shenggan/BCCD_Dataset``, and name the folder ``BCCD_Dataset/BCCD``,
@@ -23,7 +23,7 @@ TWINS = (("BloodImage_00037", "BloodImage_00038"),)
 def counted(folder: str | Path) -> dict[str, int]:
     """How many platelets are marked in each picture: a dict from the name of its file.
 
-    Raises as ``formats.read`` does. Explained in chapter 21.
+    Raises as ``formats.read`` does. Explained in chapter 22.
     """
     listing = formats.read(folder)
     ids = {identifier(given.get("id")) for given in listing.categories if given.get("name") == NAME}
@@ -41,7 +41,7 @@ def folds(objects: Mapping[str, int], twins: Collection[Collection[str]] = TWINS
     ``objects``: how many objects each picture has, by the name of its file. ``twins``: groups of pictures that must not
     be parted, each by its file's name without folder and ending. Returns the names, fold by fold. They depend on the
     names and numbers alone. Raises ``ValueError`` for fewer groups of pictures than folds, or fewer folds than two.
-    Explained in chapter 21.
+    Explained in chapter 22.
     """
     group_of = {name: number for number, group in enumerate(twins) for name in group}
     groups: dict[object, list[str]] = {}
@@ -68,7 +68,7 @@ def data(folder: str | Path, judge: Collection[str], omit: Collection[str] = (),
     """The platelets as a data set: to be judged on ``judge``, to learn from all but these and ``omit``, in all turns.
 
     Names as in ``counted``. To choose within four folds, judge on one of them and omit the fifth. Raises as
-    ``CocoFolder`` does. Explained in chapter 21.
+    ``CocoFolder`` does. Explained in chapter 22.
     """
     return CocoFolder(folder, size, turns=True, judge=judge, omit=omit, only=(NAME,))
 
