@@ -315,7 +315,18 @@ def test_several_claims_are_corrected_together(plans):
     save_all("choice")
     save_all("verdict", ap=lambda family, lr, seed: 0.5 + (0.1 + seed / 30 if family == "focal loss" else 0))
     alone, together = judged([CLAIM]), judged([CLAIM, CLAIM, CLAIM])
-    assert together["Holm"][0] == pytest.approx(3 * alone["p"][0]) and alone["Holm"][0] == alone["p"][0]
+    assert together["corrected"][0] == pytest.approx(3 * alone["p"][0])
+    assert alone["corrected"][0] == alone["p"][0]
+
+
+def test_a_claim_whose_runs_are_under_way_is_not_judged_and_counts_in_the_correction(plans):
+    plans["verdict"] = replace(plans["verdict"], seeds=(0, 1, 2, 3))
+    plans["ways"] = replace(plans["ways"], under_way=True)
+    save_all("choice")
+    save_all("verdict", ap=lambda family, lr, seed: 0.5 + (0.1 + seed / 30 if family == "focal loss" else 0))
+    found = judged([CLAIM, replace(CLAIM, study="ways"), replace(CLAIM, margin=0.5)])
+    assert found["corrected"][0] == pytest.approx(3 * found["p"][0]) and math.isnan(found["p"][1])
+    assert found["holds"].tolist() == [True, None, True]
 
 
 # ---- gains, and their interval ----
