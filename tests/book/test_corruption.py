@@ -614,7 +614,7 @@ KINDS = {
     "number in a table of the prose": Kind(files, TYPED, replace("| .25 | 33.7 |", "| .25 | 33.8 |")),
     "number in a formula": Kind(files, TYPED, replace(r"$\gamma = 2$ with", r"$\gamma = 3$ with")),
     "number in a caption": Kind(files, TYPED, replace("from 0 to 5, after", "from 0 to 6, after")),
-    "number in alt text": Kind(files, TYPED, replace("Dashed lines at 0.4", "Dashed lines at 0.3"), "07"),
+    "number in alt text": Kind(files, TYPED, replace("squares, of 10 and", "squares, of 12 and"), "07"),
     "number moved to another sentence": Kind(files, STALE, move_number),
     "number in the place of a bound one": Kind(files, TYPED, replace("{glue:text}`relative`", "0.61%")),
     "number bound as it was typed": Kind(
