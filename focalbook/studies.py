@@ -283,7 +283,6 @@ SECOND = {
         seeds=(100, 101, 102, 103),
         collection=VALIDATION,
         settings=LONGER,
-        under_way=True,
     ),
     "focus or scale": Study(
         question="Does focal loss find small objects better than what it replaces, and is it the focus or the scale?",
@@ -291,7 +290,6 @@ SECOND = {
         seeds=FRESH,
         rates_from="settings",
         settings=LONGER,
-        under_way=True,
         drawn=4,
         by_scene=True,
         spread=0.0115,  # focal loss and cross-entropy in the first edition's study "length", after 1200 steps
