@@ -19,7 +19,7 @@ the detector         idea                                                 chapte
 ``allocator``        memory that a step frees, kept for the next          9
 ``checkpoints``      what a run can go on from, in one file               9
 ``training``         targets, the training loss, the training loop        8, 9
-``reproducibility``  whether the digits of a training hold                9
+``reproducibility``  whether the digits of a training hold                17
 ``evaluation``       average precision by the COCO rules                  10
 ``pictures``         pictures as cameras and exporters leave them         20
 ``annotations``      what an annotation file says, value by value         20
