@@ -122,9 +122,8 @@ def kept_bytes(loss, x, t, pieces=None, size=lambda tensor: tensor.untyped_stora
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
-        value = loss(x, t)
+        loss(x, t)
     pieces = {place: number for place, number in pieces.items() if place not in (x.data_ptr(), t.data_ptr())}
-    del value
     return sum(pieces.values())
 
 
@@ -163,8 +162,7 @@ def each_time(loss, x, t):
     """With a piece of memory counted as often as it is saved."""
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda v: saved.append(v) or v, lambda v: v):
-        value = loss(x, t)
-    del value
+        loss(x, t)
     given = x.data_ptr(), t.data_ptr()
     return sum(v.untyped_storage().nbytes() for v in saved if v.untyped_storage().data_ptr() not in given)
 
@@ -175,8 +173,7 @@ def with_arguments(loss, x, t):
     with torch.autograd.graph.saved_tensors_hooks(
         lambda v: pieces.update({v.untyped_storage().data_ptr(): v.untyped_storage().nbytes()}) or v, lambda v: v
     ):
-        value = loss(x, t)
-    del value
+        loss(x, t)
     return sum(pieces.values())
 
 
