@@ -113,9 +113,9 @@ def without_q(x, t):
     return Kept.apply(x, t, lambda slope, x, t: slope / torch.sigmoid((1 - 2 * t) * x) ** 2)
 
 
-def kept_bytes(loss, x, t, pieces=None, size=lambda tensor: tensor.untyped_storage().nbytes()):
+def kept_bytes(loss, x, t, size=lambda tensor: tensor.untyped_storage().nbytes()):
     """Bytes that a forward pass keeps: each piece of memory once, the arguments aside."""
-    pieces = {} if pieces is None else pieces
+    pieces = {}
 
     def look(tensor):
         pieces[tensor.untyped_storage().data_ptr()] = size(tensor)
@@ -160,21 +160,25 @@ kept_slope = Check(
 
 def each_time(loss, x, t):
     """With a piece of memory counted as often as it is saved."""
-    saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda v: saved.append(v) or v, lambda v: v):
-        loss(x, t)
-    given = x.data_ptr(), t.data_ptr()
-    return sum(v.untyped_storage().nbytes() for v in saved if v.untyped_storage().data_ptr() not in given)
+    return sum(size for place, size in saved(loss, x, t) if place not in (x.data_ptr(), t.data_ptr()))
 
 
 def with_arguments(loss, x, t):
-    """With the arguments counted: they lie elsewhere than the places that are left out."""
-    pieces = {}
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda v: pieces.update({v.untyped_storage().data_ptr(): v.untyped_storage().nbytes()}) or v, lambda v: v
-    ):
+    """With logits and labels counted too."""
+    return sum(dict(saved(loss, x, t)).values())
+
+
+def saved(loss, x, t):
+    """Place and size of the memory behind each tensor that is saved."""
+    found = []
+
+    def look(tensor):
+        found.append((tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
         loss(x, t)
-    return sum(pieces.values())
+    return found
 
 
 def a_logit(loss, x, t):
