@@ -4,7 +4,7 @@
 the detector         idea                                                 chapter
 ===================  ===================================================  =======
 ``fused``            the loss and its slope in one kernel for GPUs        17
-``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17
+``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17, 18
 ``imbalance``        who owns the loss and the gradient                   1, 5
 ``scenes``           the synthetic data set                               6
 ``boxes``            IoU, box coding, non-maximum suppression             7
@@ -19,7 +19,7 @@ the detector         idea                                                 chapte
 ``allocator``        memory that a step frees, kept for the next          9
 ``checkpoints``      what a run can go on from, in one file               9
 ``training``         targets, the training loss, the training loop        8, 9
-``reproducibility``  whether the digits of a training hold                9
+``reproducibility``  whether the digits of a training hold                17
 ``evaluation``       average precision by the COCO rules                  10
 ``pictures``         pictures as cameras and exporters leave them         21
 ``annotations``      what an annotation file says, value by value         21
@@ -27,7 +27,7 @@ the detector         idea                                                 chapte
 ``formats``          folders in COCO's, Pascal VOC's and YOLO's format    21
 ``coco``             your own images, in the place of scenes              21
 ``detector``         a trained detector, and what it finds in a photo     21
-``trees``            trees from above, which come by pip                 22
+``trees``            trees from above, which come by pip                  22
 ``platelets``        platelets in blood, and their five folds             22
 ``__main__``         the command: train one detector and judge it         20, 21
 ===================  ===================================================  =======

@@ -31,7 +31,7 @@ from tools.notebooks import Failed, as_executed, differences, outputs_of, parsed
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "book").glob("*.ipynb"))}
 NOTEBOOKS |= {f"exercises {path.parent.name[:2]}": path for path in sorted((ROOT / "book").glob("exercises/*/*.ipynb"))}
 QUICK = "04"  # printed text, tables, a figure and bound numbers, and its cells take a second
-EVIDENCE, MEASURED = "13", "17"  # they read records and measurements; a figure of the first has pixels
+EVIDENCE, MEASURED = "13", "18"  # they read records and measurements; a figure of the first has pixels
 CHAPTER, LIST, STAMPS, TOC = "book/04-focal-loss", "book/typed-numbers.txt", "book/verified.json", "_toc.yml"
 RECORD_FILE = "book/records/alpha/alpha-0.1-lr0.01-seed0.json"
 EVIDENCE_FILE = "book/records/map/focal-loss-96-px-1-object-lr0.03-seed0.json"
