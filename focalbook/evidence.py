@@ -34,7 +34,7 @@ from focalbook.platelets import Fold
 from focalbook.records import RECORDS, Record, checksum, load, save
 from focalbook.retinanet import Detections, RetinaNet
 from focalbook.scenes import DataSet, Scenes
-from focalbook.studies import STUDIES
+from focalbook.studies import LADDER, STUDIES
 from focalbook.training import PULSE, train
 
 
@@ -124,7 +124,11 @@ def expected_seconds(study: str, arm: str, steps: int = 10) -> float:
     in chapter 11.
     """
     plan = STUDIES[study]
-    settings = settings_of(study, arm)
+    try:
+        settings = settings_of(study, arm)
+    except FileNotFoundError:  # its scenes are not chosen yet: reckon with the dearest
+        dearest = replace(plan.settings, scenes=list(LADDER.values())[-1], steps=4800)
+        settings = replace(dearest, **plan.arms[arm].changes)
     kind = (settings.scenes, settings.batch, plan.dtype)
     if kind not in _SECONDS:
         times = []

@@ -130,7 +130,7 @@ def judged(claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for claim in claims:
-        row = {"claim": claim.text, "study": claim.study, "expected": claim.expected}
+        row: dict[str, Any] = {"claim": claim.text, "study": claim.study, "expected": claim.expected}
         if not STUDIES[claim.study].under_way:
             found = differences(table(claim.study), claim.ours, claim.rival, claim.score)
             interval = paired_interval(found)

@@ -24,6 +24,7 @@ from focalbook.owners import owners_of
 from focalbook.records import load, path_of, save
 from focalbook.scenes import TEST, VALIDATION
 from focalbook.sources import sources_hash
+from focalbook.studies import LADDER
 from focalbook.training import Run, new_model
 
 pytestmark = pytest.mark.usefixtures("plans")
@@ -255,6 +256,13 @@ def test_the_expected_time_of_a_run_grows_with_its_steps_and_is_measured_once(pl
     plans["choice"] = replace(plans["choice"], settings=replace(TINY, steps=3 * TINY.steps))
     monkeypatch.setattr(evidence, "train", lambda *task: pytest.fail("measured again"))
     assert evidence.expected_seconds("choice", VERSIONS[1]) == pytest.approx(3 * first)
+
+
+def test_where_the_scenes_are_not_chosen_yet_it_is_that_of_the_dearest(plans, monkeypatch):
+    dearest = list(LADDER.values())[-1]
+    monkeypatch.setattr(evidence, "_SECONDS", {(dearest, TINY.batch, "float32"): 0.01})
+    plans["ways"] = replace(plans["ways"], scenes_from="choice")
+    assert evidence.expected_seconds("ways", "faster") == pytest.approx(1.1 * 4800 * 0.01)
 
 
 def test_an_interrupt_ends_the_runs_under_way(monkeypatch):
