@@ -300,7 +300,6 @@ SECOND = {
         seeds=FRESH[:4],
         rates_from="settings",
         settings=LONGER,
-        under_way=True,
         owners=(0, 5, 10, 25, 50, 100, 200, 1200),
     ),
     "difficulty": Study(
