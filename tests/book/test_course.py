@@ -296,7 +296,7 @@ def test_submissions_are_graded_end_to_end_and_what_is_wrong_with_one_is_said_of
         folder.mkdir(parents=True)
         name = "exercises-04 (1).ipynb" if who == "another name" else released(course, GRADED).name
         (folder / name).write_text(json.dumps(notebook) if text is None else text, "utf-8")
-    graded = run(course, "-m", "nbgrader", "autograde", GRADED, "--ExecutePreprocessor.timeout=40")
+    graded = run(course, "-m", "nbgrader", "autograde", GRADED, "--ExecutePreprocessor.timeout=30")
     assert graded.returncode != 0
     said = {who: re.findall(rf"(?:WARNING|ERROR)\] {who}: (.+)", graded.stderr) for who in SUBMITTED}
     for who in re.findall(rf"{NAMED} '{GRADED}' for student '(.+)'", graded.stderr):
