@@ -4,7 +4,7 @@
 the detector         idea                                                 chapter
 ===================  ===================================================  =======
 ``fused``            the loss and its slope in one kernel for GPUs        17
-``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17
+``losses``           cross-entropy, balanced cross-entropy, focal loss    2-5, 17, 18
 ``imbalance``        who owns the loss and the gradient                   1, 5
 ``scenes``           the synthetic data set                               6
 ``boxes``            IoU, box coding, non-maximum suppression             7
@@ -13,23 +13,23 @@ the detector         idea                                                 chapte
 ``retinanet``        backbone, feature pyramid, heads, prior, detections  8
 ``mining``           online hard example mining                           11
 ``cousins``          three relatives of focal loss                        15
-``softmax``          focal loss for classes that exclude each other       22
-``distributed``      what processes that train together add up            19
+``softmax``          focal loss for classes that exclude each other       23
+``distributed``      what processes that train together add up            20
 ``files``            files, written whole or not at all                   11
 ``allocator``        memory that a step frees, kept for the next          9
 ``checkpoints``      what a run can go on from, in one file               9
 ``training``         targets, the training loss, the training loop        8, 9
-``reproducibility``  whether the digits of a training hold                9
+``reproducibility``  whether the digits of a training hold                17
 ``evaluation``       average precision by the COCO rules                  10
-``pictures``         pictures as cameras and exporters leave them         20
-``annotations``      what an annotation file says, value by value         20
-``turns``            flips and quarter turns, boxes following             21
-``formats``          folders in COCO's, Pascal VOC's and YOLO's format    20
-``coco``             your own images, in the place of scenes              20
-``detector``         a trained detector, and what it finds in a photo     20
-``trees``            trees from above, which come by pip                 21
-``platelets``        platelets in blood, and their five folds             21
-``__main__``         the command: train one detector and judge it         19, 20
+``pictures``         pictures as cameras and exporters leave them         21
+``annotations``      what an annotation file says, value by value         21
+``turns``            flips and quarter turns, boxes following             22
+``formats``          folders in COCO's, Pascal VOC's and YOLO's format    21
+``coco``             your own images, in the place of scenes              21
+``detector``         a trained detector, and what it finds in a photo     21
+``trees``            trees from above, which come by pip                  22
+``platelets``        platelets in blood, and their five folds             22
+``__main__``         the command: train one detector and judge it         20, 21
 ===================  ===================================================  =======
 
 ===================  ===================================================  =======
@@ -70,7 +70,7 @@ __version__ = "0.2.0"
 
 
 def load(file: "str | Path", device: "str | torch.device" = "cpu") -> "Detector":
-    """The trained detector in the checkpoint of a run: ``detector.load`` (chapter 20)."""
+    """The trained detector in the checkpoint of a run: ``detector.load`` (chapter 21)."""
     from focalbook import detector  # not above, for whoever wants the loss alone
 
     return detector.load(file, device)

@@ -1,4 +1,4 @@
-"""Train one detector and judge it on what it has not seen, or find objects with one (chapters 19 and 20).
+"""Train one detector and judge it on what it has not seen, or find objects with one (chapters 20 and 21).
 
 python -m focalbook                                        on rendered scenes, in one process
 torchrun --standalone --nproc-per-node 2 -m focalbook      in two, with the same result
@@ -28,14 +28,14 @@ from focalbook.retinanet import Detections
 from focalbook.training import LOSSES, TrainSettings, train
 
 TREES = "trees"
-"""The folder that is made of what chapter 21 has installed, where there is none of this name."""
+"""The folder that is made of what chapter 22 has installed, where there is none of this name."""
 
 SCENES = 256
 """Rendered scenes to be judged on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command with these ``arguments``, a list of texts; those of the command line without (chapter 19)."""
+    """Run the command with these ``arguments``, a list of texts; those of the command line without (chapter 20)."""
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # your classes and files may have names beyond the terminal's

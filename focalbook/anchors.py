@@ -55,7 +55,7 @@ def grid_anchors(cell: torch.Tensor, places: tuple[int, int], stride: int) -> to
     for. The half is a convention. torchvision 0.28 (detection/anchor_utils.py, line 102) centers on the patch's upper
     left corner, and unless a setting is changed so do detectron2 (config/defaults.py, line 195, at 02b5c4e) and
     mmdetection 3.3 (anchor_generator.py, line 78). The two lie half a stride apart: what was trained with the one
-    must not be decoded with the other. Explained in chapters 7 and 18.
+    must not be decoded with the other. Explained in chapters 7 and 19.
     """
     rows, columns = places
     y = (torch.arange(rows, dtype=cell.dtype) + 0.5) * stride

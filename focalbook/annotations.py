@@ -1,4 +1,4 @@
-"""What an annotation file says, value by value, as all kinds of exporters write it (chapter 20)."""
+"""What an annotation file says, value by value, as all kinds of exporters write it (chapter 21)."""
 
 import math
 import re
@@ -22,19 +22,19 @@ _SHORT.maxstring = 60
 
 
 def shown(value: object) -> str:
-    """A value as Python writes it, on one line and cut to a readable length: a text (chapter 20)."""
+    """A value as Python writes it, on one line and cut to a readable length: a text (chapter 21)."""
     return _SHORT.repr(value)
 
 
 def plain(name: str) -> str:
-    """A name as it is, or as ``shown`` where it is long or would not print (chapter 20)."""
+    """A name as it is, or as ``shown`` where it is long or would not print (chapter 21)."""
     return name if name.isprintable() and len(name) <= 100 else shown(name)
 
 
 def classes(entries: list[Any]) -> tuple[tuple[str, ...], dict[str, int]]:
     """Names of the categories in the order of the file, and a dict from a category's ``identifier`` to its place.
 
-    Raises ``ValueError`` for an entry without a proper id or name, and where two share one. Explained in chapter 20.
+    Raises ``ValueError`` for an entry without a proper id or name, and where two share one. Explained in chapter 21.
     """
     taken: dict[str, list[str]] = {"id": [], "name": []}
     for number, entry in enumerate(entries):
@@ -51,7 +51,7 @@ def classes(entries: list[Any]) -> tuple[tuple[str, ...], dict[str, int]]:
 
 
 def identifier(value: object) -> str | None:
-    """An id as text, the same for 1, 1.0 and "1"; None for what is no id: nothing, true, a list (chapter 20)."""
+    """An id as text, the same for 1, 1.0 and "1"; None for what is no id: nothing, true, a list (chapter 21)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, float):
@@ -62,7 +62,7 @@ def identifier(value: object) -> str | None:
 
 
 def number(value: object) -> float | None:
-    """A finite number, also one that stands there as text; None for all else, true and false too (chapter 20)."""
+    """A finite number, also one that stands there as text; None for all else, true and false too (chapter 21)."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -73,7 +73,7 @@ def number(value: object) -> float | None:
 
 
 def four_numbers(value: object) -> tuple[float, float, float, float] | None:
-    """A box's x, y, width and height, or None where the value is anything else (chapter 20)."""
+    """A box's x, y, width and height, or None where the value is anything else (chapter 21)."""
     found = [number(part) for part in value] if isinstance(value, list) and len(value) == 4 else [None]
     return tuple(found) if None not in found else None  # type: ignore[return-value]  # four, and each a float
 
@@ -82,7 +82,7 @@ def as_pixels(
     kind: str, four: tuple[float, float, float, float], width: int, height: int
 ) -> tuple[float, float, float, float]:
     """A box as x, y, width and height in pixels, from the four numbers of an image of this size in a format of this
-    ``kind`` (``formats.Listing``): as they are, corners, or shares (chapter 20)."""
+    ``kind`` (``formats.Listing``): as they are, corners, or shares (chapter 21)."""
     a, b, c, d = four
     if kind == "VOC":
         return a, b, c - a, d - b
@@ -93,7 +93,7 @@ def as_pixels(
 
 def is_crowd(value: object) -> bool | None:
     """What ``iscrowd`` means: no where it is 0, false or nothing, yes where it is 1 or true, also as text, or as "no"
-    and "yes"; None where nobody can know (chapter 20)."""
+    and "yes"; None where nobody can know (chapter 21)."""
     if value is None or isinstance(value, bool):
         return bool(value)
     found = number(value)
@@ -104,14 +104,14 @@ def is_crowd(value: object) -> bool | None:
 
 def fits(annotated: object, side: int) -> bool:
     """Whether an image's annotated width or height allows its true ``side`` in pixels: the same number, or one of the
-    ways in which exporters write that they do not know it: 0, null, "", NaN (chapter 20)."""
+    ways in which exporters write that they do not know it: 0, null, "", NaN (chapter 21)."""
     unknown = annotated is None or annotated != annotated or isinstance(annotated, str) and not annotated.strip()
     return unknown or number(annotated) in (0, side)
 
 
 def is_share(box: tuple[float, float, float, float]) -> bool:
     """Whether a box lies within the first pixel, where none is worth annotating: its numbers are shares of the image
-    and not pixels (chapter 20)."""
+    and not pixels (chapter 21)."""
     return all(abs(value) <= _SHARE for value in box)
 
 
@@ -120,7 +120,7 @@ def require_pixels(boxes: list[tuple[float, float, float, float]], sizes: list[t
 
     ``boxes``: N of them. ``sizes``: (width, height) in pixels of each box's image. That is so where nearly all are
     shares of the image, and where nearly all would be proper as corners x1, y1, x2, y2 while half of them or more reach
-    beyond the image as they are. Returns a text: a doubt that is not certain, or "". Explained in chapter 20.
+    beyond the image as they are. Returns a text: a doubt that is not certain, or "". Explained in chapter 21.
     """
     if not boxes:
         return ""

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run can go on from, and a detector be built from, in one file (chapters 9 and 20).
+"""Checkpoints: what a run can go on from, and a detector be built from, in one file (chapters 9 and 21).
 
 The file is what ``torch.save`` writes, and ``torch.load(file, weights_only=True)`` reads it. Torch itself accepts one
 in which a bit of a weight has flipped, so a hash of the content stands at its end, as the comment of the zip archive
@@ -31,7 +31,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """What ``save`` has written to a file, its tensors on the CPU.
 
     Raises ``ValueError`` for a file of anything else, or one that has changed since, be it by a bit. Explained in
-    chapters 9 and 20.
+    chapters 9 and 21.
     """
     content = Path(path).read_bytes()
     archive, digest = content[:-_DIGEST], content[-_DIGEST:]

@@ -1,4 +1,4 @@
-"""Your own images: a folder of annotated pictures, in the place of rendered scenes (chapter 20)."""
+"""Your own images: a folder of annotated pictures, in the place of rendered scenes (chapter 21)."""
 
 import hashlib
 import math
@@ -54,7 +54,7 @@ REASONS = {
     "part of a box outside the image": "cut at the edge, look whether these are x, y, width and height in its pixels",
     "box given twice": "write each annotation once",
 }
-"""Why something is left out, and what to do about it (chapter 20)."""
+"""Why something is left out, and what to do about it (chapter 21)."""
 
 _THINNEST = 1e-6
 """Pixels of the square: what is thinner is lost in float32, and its deltas would not be finite."""
@@ -84,7 +84,7 @@ class _Entry(NamedTuple):
 
 def anchors_for(size: int) -> AnchorSettings:
     """Anchors for objects of any size in a square image of ``size`` pixels, at least 16: an ``AnchorSettings`` with the
-    strides 4, 8, ... up to a quarter of ``size``, so that the largest anchors are about its size (chapter 20)."""
+    strides 4, 8, ... up to a quarter of ``size``, so that the largest anchors are about its size (chapter 21)."""
     return AnchorSettings(strides=tuple(4 * 2**level for level in range(int(math.log2(size / 8)))))
 
 
@@ -92,7 +92,7 @@ def letterbox(width: int, height: int, size: int) -> torch.Tensor:
     """Factors (4,) float64 that take a box of an image into the square of side ``size``; dividing by them leads back.
 
     The longer side becomes ``size``, the shorter as much less as before, to a whole pixel. The image fills the upper
-    left of the square, and the rest is gray. All in pixels. Explained in chapter 20.
+    left of the square, and the rest is gray. All in pixels. Explained in chapter 21.
     """
     sides = [max(1, round(side * size / max(width, height))) for side in (width, height)]
     return torch.tensor([sides[0] / width, sides[1] / height] * 2, dtype=torch.float64)
@@ -102,7 +102,7 @@ def squared(path: str | Path, size: int) -> tuple[torch.Tensor, tuple[int, int]]
     """A picture in a square, by ``letterbox``, and the picture's own (width, height).
 
     ``path``: of a picture that ``pictures.opened`` can open; what it raises is raised. Returns the square as
-    (3, size, size) float32 in [0, 255]. Needs Pillow. Explained in chapter 20.
+    (3, size, size) float32 in [0, 255]. Needs Pillow. Explained in chapter 21.
     """
     opened, (width, height) = pictures.opened(Path(path), size)
     return _in_square(opened, width, height, size), (width, height)
@@ -146,7 +146,7 @@ class CocoFolder:
     does not fit the strides of ``anchors_for``, for a file that lacks a list or whose categories cannot be told apart,
     for boxes that look like shares of the image or like corners, for a name in ``judge`` or ``omit`` that no image has,
     and where fewer than two images, none to train on or to judge on, or no box can be used.
-    Needs Pillow. Explained in chapter 20.
+    Needs Pillow. Explained in chapter 21.
     """
 
     folder: InitVar[str | Path]

@@ -1,4 +1,4 @@
-"""A trained detector as others use it: from the file of a run to boxes in a photo (chapter 20)."""
+"""A trained detector as others use it: from the file of a run to boxes in a photo (chapter 21)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +20,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
 class Detector(NamedTuple):
-    """A trained ``model``, a ``RetinaNet``, and the names of its ``classes``, a tuple of texts (chapter 20)."""
+    """A trained ``model``, a ``RetinaNet``, and the names of its ``classes``, a tuple of texts (chapter 21)."""
 
     model: RetinaNet
     classes: tuple[str, ...]
@@ -65,7 +65,7 @@ class Dense(nn.Module):
     boxes of all anchors, (B, A, 4) in pixels, cut at the image's edge, and their scores, (B, A, classes).
 
     Which of them to keep is not part of it: every place that runs such a file has a non-maximum suppression of its own.
-    Explained in chapter 21.
+    Explained in chapter 22.
     """
 
     def __init__(self, model: RetinaNet) -> None:
@@ -84,7 +84,7 @@ def load(file: str | Path, device: str | torch.device = "cpu") -> Detector:
 
     ``file``: what ``train`` and the command save where they are given a checkpoint. Raises ``ValueError`` for a file
     that is no checkpoint of this book, or damaged, and ``OSError`` for one that cannot be read. Explained in chapter
-    20.
+    21.
     """
     saved = checkpoints.read(file)
     settings, weights = saved["identity"]["settings"], saved["model"]

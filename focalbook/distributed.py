@@ -1,4 +1,4 @@
-"""Past one process: which part of a batch is whose, and what all processes add up (chapter 19).
+"""Past one process: which part of a batch is whose, and what all processes add up (chapter 20).
 
 torchrun starts the processes, gives each its rank, and starts all of them again when one dies; ``torch.distributed``
 carries the sums. In a process alone, every function here gives back what it was given.
@@ -13,12 +13,12 @@ import torch.distributed as dist
 
 
 def world() -> int:
-    """How many processes train together: an int, 1 alone (chapter 19)."""
+    """How many processes train together: an int, 1 alone (chapter 20)."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process among them, an int from 0 (chapter 19)."""
+    """Number of this process among them, an int from 0 (chapter 20)."""
     return dist.get_rank() if world() > 1 else 0
 
 
@@ -27,7 +27,7 @@ def joined(device: str | torch.device | None = None) -> Iterator[None]:
     """Within it, this process belongs to the group that torchrun started; alone, nothing happens.
 
     ``device``: as in ``train``. On CUDA the sums go by NCCL and each process of a machine has a GPU of its own, else
-    they go by Gloo. Raises ``ValueError`` for more processes than GPUs. Explained in chapter 19.
+    they go by Gloo. Raises ``ValueError`` for more processes than GPUs. Explained in chapter 20.
     """
     if not (dist.is_available() and dist.is_torchelastic_launched()):
         yield
@@ -55,7 +55,7 @@ def joined(device: str | torch.device | None = None) -> Iterator[None]:
 def share(indices: Sequence[int]) -> Sequence[int]:
     """This process's part of the ``indices`` of a batch, a sequence; alone, all of them.
 
-    Raises ``ValueError`` unless each process gets equally many. Explained in chapter 19.
+    Raises ``ValueError`` unless each process gets equally many. Explained in chapter 20.
     """
     if len(indices) % world():
         raise ValueError(f"batch must be a multiple of {world()}, the number of processes, got {len(indices)}")
@@ -65,7 +65,7 @@ def share(indices: Sequence[int]) -> Sequence[int]:
 def total(value: torch.Tensor) -> torch.Tensor:
     """Sum of a tensor over all processes, without a gradient; alone, the tensor itself.
 
-    All of them must call it, or those that do wait for the others. Explained in chapter 19.
+    All of them must call it, or those that do wait for the others. Explained in chapter 20.
     """
     if world() > 1:
         value = value.detach().clone()
@@ -77,7 +77,7 @@ def sum_gradients(parameters: Iterable[torch.Tensor]) -> None:
     """Replace the gradient of each parameter by its sum over all processes, in one message.
 
     A plain sum, because the loss of each process is already divided by the positives of all. Torch's
-    ``DistributedDataParallel`` takes the mean, which would have to be undone. Explained in chapter 19.
+    ``DistributedDataParallel`` takes the mean, which would have to be undone. Explained in chapter 20.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if world() > 1 and gradients:

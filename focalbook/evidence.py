@@ -27,13 +27,13 @@ import torch
 
 from focalbook.calibration import calibrate
 from focalbook.evaluation import as_rows, average_precision, detect_scenes, outcomes, reachable
-from focalbook.experiments import as_planned, plan_of, planned, runs, stale
+from focalbook.experiments import as_planned, plan_of, planned, runs, settings_of, sources_of, stale
 from focalbook.files import cure
 from focalbook.owners import owners_of
+from focalbook.platelets import Fold
 from focalbook.records import RECORDS, Record, checksum, load, save
 from focalbook.retinanet import Detections, RetinaNet
 from focalbook.scenes import DataSet, Scenes
-from focalbook.sources import sources_hash
 from focalbook.studies import STUDIES
 from focalbook.training import PULSE, train
 
@@ -62,11 +62,14 @@ def run(study: str, arm: str, lr: float, seed: int, device: str | torch.device |
         **planned(study, arm, lr),
         "device": device.type,
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "sources": sources_hash(),
+        "sources": sources_of(study),
     }
+    count = plan.scenes
+    if isinstance(settings.scenes, Fold):
+        count, record["images"] = settings.scenes.held_out, settings.scenes.fingerprint
     try:
         result = train(loss, seed, settings, device, getattr(torch, plan.dtype), look=look)
-        detections, scenes = detect_scenes(result.model, plan.scenes, settings.scenes, plan.collection)
+        detections, scenes = detect_scenes(result.model, count, settings.scenes, plan.collection)
     except FloatingPointError as error:
         zero = dict.fromkeys(("AP", "AP50", "AP75"), 0.0)
         record |= {"diverged": str(error), "AP": zero, "recall": 0.0, "training loss": [], "classification loss": []}
@@ -121,7 +124,7 @@ def expected_seconds(study: str, arm: str, steps: int = 10) -> float:
     in chapter 11.
     """
     plan = STUDIES[study]
-    settings = replace(plan.settings, **plan.arms[arm].changes)
+    settings = settings_of(study, arm)
     kind = (settings.scenes, settings.batch, plan.dtype)
     if kind not in _SECONDS:
         times = []
@@ -149,7 +152,7 @@ def replay(study: str) -> bool:
     if not verify(study, old):
         return False
     for sample in old:
-        record = dict(load(study, *sample), sources=sources_hash())
+        record = dict(load(study, *sample), sources=sources_of(study))
         save(dict(record, checksum=checksum(record)))
     print(f"{study}: {len(old)} records stamped")
     return True

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from focalbook.intervals import equivalence, holm, paired_interval
+from focalbook.platelets import Fold
 from focalbook.records import Record, load, path_of
-from focalbook.sources import sources_hash
-from focalbook.studies import CLAIMS, STUDIES, Claim
+from focalbook.sources import SOURCES, sources_hash
+from focalbook.studies import CLAIMS, LADDER, STUDIES, Claim
 from focalbook.training import TrainSettings
 
 
@@ -50,7 +51,26 @@ def plan_of(study: str, arm: str, lr: float) -> tuple[dict[str, Any], TrainSetti
     """What decides a run beside its seed: the arguments of ``class_losses``, and the ``TrainSettings`` (chapter 11)."""
     plan, spec = STUDIES[study], STUDIES[study].arms[arm]
     loss = spec.loss or plan_of(plan.rates_from, *chosen(spec.like, plan.rates_from))[0]
-    return loss, replace(plan.settings, lr=lr, **spec.changes)
+    return loss, replace(settings_of(study, arm), lr=lr)
+
+
+def settings_of(study: str, arm: str) -> TrainSettings:
+    """The ``TrainSettings`` of an arm, but for its learning rate (chapter 11)."""
+    plan = STUDIES[study]
+    rung = chosen_rung(plan.scenes_from) if plan.scenes_from else {}
+    return replace(plan.settings, **rung, **plan.arms[arm].changes)
+
+
+def chosen_rung(study: str = "difficulty") -> dict[str, Any]:
+    """Scenes and steps where plain cross-entropy misses objects, as fields of ``TrainSettings``, by the rule that is
+    written beside ``studies.LADDER``, from the records of this ``study`` (chapter 11)."""
+    runs = table(study)
+    scores = runs.groupby("arm")["AP50"].mean()
+    long = {rung: scores[f"{rung}, 4800 steps"] for rung in LADDER}
+    fits = [rung for rung, score in long.items() if 0.5 <= score <= 0.8]
+    rung = fits[0] if fits else min(long, key=lambda rung: abs(long[rung] - 0.65))
+    settled = scores[f"{rung}, 2400 steps"] >= long[rung] - 0.03
+    return {"scenes": LADDER[rung], "steps": 2400 if settled else 4800}
 
 
 def load_study(study: str) -> dict[str, list[Record]]:
@@ -63,15 +83,20 @@ def load_study(study: str) -> dict[str, list[Record]]:
 
 def table(study: str) -> pd.DataFrame:
     """The runs of a study as one tidy table, a row a run: its arm and the family of that ("like"), learning rate and
-    seed; AP, AP50, AP75, recall at one false detection a scene, the AP of each class ("AP disc"), in [0, 1]; and
-    whether it diverged, which counts as 0. What an older record does not tell is NaN (chapter 11).
+    seed; where the images come in folds, the fold that it was judged on, which the arm then does not name; AP, AP50,
+    AP75, recall at one false detection a scene, the AP of each class ("AP disc"), in [0, 1]; and whether it diverged,
+    which counts as 0. What an older record does not tell is NaN (chapter 11).
 
     Raises ``FileNotFoundError`` where a run is missing.
     """
     rows = []
     for arm, lr, seed in runs(study):
-        record = load(study, arm, lr, seed)
-        row = {"arm": arm, "like": STUDIES[study].arms[arm].like, "lr": lr, "seed": seed, **record["AP"]}
+        record, spec = load(study, arm, lr, seed), STUDIES[study].arms[arm]
+        row = {"arm": arm, "like": spec.like, "lr": lr, "seed": seed, **record["AP"]}
+        scenes = spec.changes.get("scenes")
+        if isinstance(scenes, Fold):
+            row |= {key: row[key].removesuffix(f", fold {scenes.judge}") for key in ("arm", "like")}
+            row["fold"] = scenes.judge
         row["recall"] = record.get("recall", math.nan)
         row |= {f"AP {name}": score for name, score in record.get("AP by class", {}).items()}
         rows.append(row | {"diverged": "diverged" in record})
@@ -79,35 +104,45 @@ def table(study: str) -> pd.DataFrame:
 
 
 def differences(runs: pd.DataFrame, ours: str, rival: str, score: str = "AP") -> NDArray[np.float64]:
-    """What the arm ``ours`` scores above the arm ``rival`` in a ``table``, seed by seed: float64 (seeds,) (chapter 11).
+    """What the arm ``ours`` scores above the arm ``rival`` in a ``table``, seed by seed: float64 (seeds,).
 
-    Raises ``ValueError`` where the two were not run once each with the same seeds, or a score is NaN.
+    Where the images come in folds it is fold by fold, (folds,), each the mean over its seeds: two seeds share the
+    images of a fold, so that they are no two observations. Raises ``ValueError`` where the two were not run once each
+    with the same seeds, or a score is NaN. Explained in chapter 11.
     """
-    ours_by_seed, rival_by_seed = (runs[runs["arm"] == arm].set_index("seed")[score] for arm in (ours, rival))
-    if not ours_by_seed.index.is_unique or sorted(ours_by_seed.index) != sorted(rival_by_seed.index):
-        seeds = sorted(ours_by_seed.index), sorted(rival_by_seed.index)
+    unit = ["fold", "seed"] if "fold" in runs else ["seed"]
+    ours_by_run, rival_by_run = (runs[runs["arm"] == arm].set_index(unit)[score] for arm in (ours, rival))
+    if not ours_by_run.index.is_unique or sorted(ours_by_run.index) != sorted(rival_by_run.index):
+        seeds = sorted(ours_by_run.index), sorted(rival_by_run.index)
         raise ValueError(f"{ours} and {rival} must have the same seeds, one run each, got {seeds[0]} and {seeds[1]}")
-    found = (ours_by_seed - rival_by_seed).sort_index().to_numpy(np.float64)
-    if np.isnan(found).any():
+    found = (ours_by_run - rival_by_run).groupby(unit[0]).mean(numeric_only=True)
+    if (ours_by_run - rival_by_run).isna().any():
         raise ValueError(f"{score} of {ours} or {rival} is NaN: there was nothing to judge by")
-    return found
+    return found.sort_index().to_numpy(np.float64)
 
 
 def judged(claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
-    """The primary claims and what came of them, a row a claim: its words, what was expected, the mean difference with
-    its interval, p, and p after Holm's correction over all of them, by which alone it holds or does not (chapter 11).
+    """The primary claims and what came of them, a row a claim: its words, its study, what was expected, the mean
+    difference with its interval, p, p "corrected" for all of them, and whether it "holds" by that alone.
+
+    The correction is Holm's. While the study of a claim is under way the claim has NaN and None, and the correction of
+    the others is Bonferroni's, p times the number of all claims, which is never less strict. Explained in chapter 11.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for claim in claims:
-        found = differences(table(claim.study), claim.ours, claim.rival, claim.score)
-        interval = paired_interval(found)
-        p = interval.p if claim.margin is None else equivalence(found, claim.margin)
-        rows.append({"claim": claim.text, "expected": claim.expected, **interval._asdict(), "p": p})
-    judged = pd.DataFrame(rows)
-    judged["Holm"] = holm(judged["p"].tolist())
+        row = {"claim": claim.text, "study": claim.study, "expected": claim.expected}
+        if not STUDIES[claim.study].under_way:
+            found = differences(table(claim.study), claim.ours, claim.rival, claim.score)
+            interval = paired_interval(found)
+            p = interval.p if claim.margin is None else equivalence(found, claim.margin)
+            row |= {**interval._asdict(), "p": p}
+        rows.append(row)
+    judged = pd.DataFrame(rows, columns=["claim", "study", "expected", "mean", "low", "high", "p"])
+    all_there = judged["p"].notna().all()
+    judged["corrected"] = holm(judged["p"].tolist()) if all_there else (judged["p"] * len(claims)).clip(upper=1)
     judged["holds"] = [
-        p < 0.05 and (claim.margin is not None or mean > 0)
-        for claim, p, mean in zip(claims, judged["Holm"], judged["mean"])
+        None if math.isnan(p) else bool(p < 0.05 and (claim.margin is not None or mean > 0))
+        for claim, p, mean in zip(claims, judged["corrected"], judged["mean"])
     ]
     return judged
 
@@ -117,8 +152,14 @@ def stale(study: str) -> list[tuple[str, float, int]]:
 
     Explained in chapter 11.
     """
-    today = sources_hash()
+    today = sources_of(study)
     return [run for run in runs(study) if not (as_planned(study, *run) and load(study, *run)["sources"] == today)]
+
+
+def sources_of(study: str) -> str:
+    """The hash of all code that determines the results of a study (chapter 11)."""
+    reader = STUDIES[study].reader
+    return sources_hash((*SOURCES, *reader)) if reader else sources_hash()
 
 
 def planned(study: str, arm: str, lr: float) -> Record:

@@ -1,4 +1,4 @@
-"""Folders of annotated images in three formats, read as what COCO's says: COCO, Pascal VOC and YOLO (chapter 20).
+"""Folders of annotated images in three formats, read as what COCO's says: COCO, Pascal VOC and YOLO (chapter 21).
 
 What a folder lists is taken as it stands. Whether it can be used, ``coco`` judges, item by item, for all formats alike.
 """
@@ -15,10 +15,10 @@ from focalbook.annotations import identifier, shown
 from focalbook.pictures import Unusable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif")
-"""What files of pictures end with, in small letters (chapter 20)."""
+"""What files of pictures end with, in small letters (chapter 21)."""
 
 ASIDE = "aside"
-"""The part of what a folder names neither to train on nor to be judged on (chapter 20)."""
+"""The part of what a folder names neither to train on nor to be judged on (chapter 21)."""
 
 _PAIR = re.compile(r"instances_(?:train(.*))\.json")
 
@@ -26,7 +26,7 @@ _PAIR = re.compile(r"instances_(?:train(.*))\.json")
 @dataclass(frozen=True)
 class Item:
     """An entry of a list: ``place``, where it stands, for people; ``given``, what it says, of any type; ``part``, the
-    name of the part of the data that it belongs to, if there are parts (chapter 20)."""
+    name of the part of the data that it belongs to, if there are parts (chapter 21)."""
 
     place: str
     given: Any
@@ -40,7 +40,7 @@ class Listing:
     ``kind``: what the numbers of a box are, "COCO" (x, y, width, height in pixels), "VOC" (x1, y1, x2, y2 in pixels) or
     "YOLO" (center, width and height as shares of the image). ``written``: the bytes that it was read from. ``judged``:
     the part that is held out, "" where there are no parts. ``faults``: what could not even be listed, pairs of its
-    place and an ``Unusable``. Explained in chapter 20.
+    place and an ``Unusable``. Explained in chapter 21.
     """
 
     kind: str
@@ -71,7 +71,7 @@ def read(folder: str | Path) -> Listing:
     ``classes.txt`` beside ``images/`` and ``labels/``. Needs PyYAML for ``data.yaml``.
 
     Raises ``ValueError`` of one line for a folder that has none of them, and for a file that cannot be understood as a
-    whole. Explained in chapter 20.
+    whole. Explained in chapter 21.
     """
     root = Path(folder)
     try:

@@ -1,4 +1,4 @@
-"""Pictures as cameras, microscopes and exporters leave them: found by name, opened as RGB or gray (chapter 20)."""
+"""Pictures as cameras, microscopes and exporters leave them: found by name, opened as RGB or gray (chapter 21)."""
 
 import os
 import re
@@ -32,7 +32,7 @@ _BITS, _PHOTOMETRIC = 258, 262  # TIFF
 
 class Unusable(ValueError):
     """What cannot be learned from: ``reason``, the kind of fault, and ``found``, what was found there, both texts
-    (chapter 20)."""
+    (chapter 21)."""
 
     def __init__(self, reason: str, found: str = "") -> None:
         super().__init__(f"{reason}: {found}" if found else reason)
@@ -46,7 +46,7 @@ def find(folder: str | Path, name: str, within: Sequence[str] = ("", "images")) 
     The name counts as it is written; where there is no such file, also with the slashes of Windows, in the other forms
     of Unicode, and from or to the percent signs of a URL. Raises ``Unusable`` where there is none, and for a name that
     leads out of the folder, in which only the path's text counts: a link to another place is no way out. Explained in
-    chapter 20.
+    chapter 21.
     """
     root = os.path.abspath(folder)
     outside, found = PureWindowsPath(name).is_absolute(), ""
@@ -79,13 +79,13 @@ def opened(path: Path, side: int) -> tuple["Image", tuple[int, int]]:
     What is transparent lies on black. Of several frames or pages it is the first. An Exif orientation that is none
     means upright. Raises ``Unusable`` for a file that is broken or no picture, for floats and for integers beyond 16
     bits, where no value is white by rule, and for more pixels than Pillow's ``MAX_IMAGE_PIXELS``. Needs Pillow.
-    Explained in chapter 20.
+    Explained in chapter 21.
     """
     return examined(path, side)[:2]
 
 
 def examined(path: Path, side: int) -> tuple["Image", tuple[int, int], int]:
-    """What ``opened`` gives, and the picture's Exif orientation, from 1 to 8, as ``decoded`` wants it (chapter 20)."""
+    """What ``opened`` gives, and the picture's Exif orientation, from 1 to 8, as ``decoded`` wants it (chapter 21)."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -96,7 +96,7 @@ def examined(path: Path, side: int) -> tuple["Image", tuple[int, int], int]:
 
 def decoded(path: Path, side: int, orientation: int) -> "Image":
     """The picture that ``opened`` gives, where its ``orientation`` is known: for threads, because all threads of a
-    process share the filters of warnings that a first look needs. Raises as ``opened`` does (chapter 20)."""
+    process share the filters of warnings that a first look needs. Raises as ``opened`` does (chapter 21)."""
     return _upright(path, side, orientation)[0]
 
 

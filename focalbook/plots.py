@@ -227,7 +227,7 @@ def show_runs(
 def show_speed(figure: Figure, rows: Sequence[dict[str, Any]]) -> None:
     """Draw how many times faster than torchvision's formula each variant is, against the number of logits.
 
-    ``rows``: those of ``tools.bench``, one panel for each device and way of handing out memory (chapter 17).
+    ``rows``: those of ``tools.bench``, one panel for each device and way of handing out memory (chapter 18).
     """
     ours, theirs = COLORS["focal loss"], COLORS["cross-entropy"]
     styles = {

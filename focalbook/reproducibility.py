@@ -1,4 +1,4 @@
-"""Do the digits of a training hold on another machine? A test that needs no second machine (chapter 9)."""
+"""Do the digits of a training hold on another machine? A test that needs no second machine (chapter 17)."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def perturbation_drift(
 
     Trains twice on the CPU in float64 with focal loss, the second time with one weight moved by ``change``, and with
     ``activation`` in place of every SiLU. Tiny for a smooth activation, large for a chaotic training. Explained in
-    chapter 9.
+    chapter 17.
     """
     last = []
     for shift in (0.0, change):

@@ -68,7 +68,7 @@ class Scenes(NamedTuple):
 class DataSet(Protocol):
     """What a detector is trained on and judged on: ``SceneSettings``, or one's own images (``coco.CocoFolder``).
 
-    ``classes``: their names. ``size``: side of its square images in pixels. Explained in chapters 6 and 20.
+    ``classes``: their names. ``size``: side of its square images in pixels. Explained in chapters 6 and 21.
     """
 
     @property

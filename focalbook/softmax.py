@@ -1,4 +1,4 @@
-"""Softmax focal loss, for classes of which each example has exactly one (chapter 22).
+"""Softmax focal loss, for classes of which each example has exactly one (chapter 23).
 
 It is the sigmoid one, asked another question. Let z be the logit of the true class against all others together,
 
@@ -45,7 +45,7 @@ def softmax_focal_loss(
     integers or outside their range, weights that are negative, no numbers or not K, gamma below 0, and logits that are
     no floating numbers or are in 8 bits. Where a look at the targets would make a GPU wait, or there is nothing to look
     at yet (compiled, exported, inside ``torch.func``), a target outside makes its loss NaN instead. Explained in
-    chapter 22.
+    chapter 23.
     """
     classes = _checked(inputs, targets, reduction)
     x, t = inputs.to(WIDER[inputs.dtype]), targets.long()

@@ -172,7 +172,7 @@ def detection_loss(
     follows goes to ``class_losses``: alpha and gamma. The divisor counts positives, not anchors, because nearly all
     anchors are easy negatives (Lin et al. 2017b, section 4.1), and it counts them over the whole batch, so a scene
     without objects trains too. Where processes train together (``distributed``), the batch is that of all of them, and
-    the two scalars are this process's part. Explained in chapters 8 and 19.
+    the two scalars are this process's part. Explained in chapters 8 and 20.
     """
     positive = matches.labels >= 0
     normalizer = distributed.total(positive.sum()).clamp(min=1)
@@ -238,7 +238,7 @@ def train(
 
     Raises ``ValueError`` for an unknown loss, a device that is not there, another run's checkpoint or a batch that the
     processes cannot share, and ``FloatingPointError`` within ``PULSE`` steps of a loss that is not finite. A progress
-    bar is shown to a person, never in stored outputs. Explained in chapters 9 and 19.
+    bar is shown to a person, never in stored outputs. Explained in chapters 9 and 20.
     """
     if not isinstance(loss, dict) and loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, or a dict for class_losses, got {loss!r}")

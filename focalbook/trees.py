@@ -1,4 +1,4 @@
-"""Trees from above: real images with boxes that come by pip, cut into tiles (chapter 21).
+"""Trees from above: real images with boxes that come by pip, cut into tiles (chapter 22).
 
 The pictures and their boxes lie in the wheel of deepforest, of which nothing is imported: it would bring a gigabyte.
 """
@@ -33,7 +33,7 @@ def path_of(name: str) -> Path:
     """The file of that ``name`` in the wheel, such as "OSBS_029.png".
 
     Raises ``ModuleNotFoundError`` where the wheel is not installed, and ``ValueError`` for another version of it.
-    Explained in chapter 21.
+    Explained in chapter 22.
     """
     cure = f"python -m pip install --no-deps deepforest=={VERSION}"
     try:
@@ -48,7 +48,7 @@ def path_of(name: str) -> Path:
 
 
 def crowns(name: str) -> list[tuple[float, float, float, float]]:
-    """The crowns that are marked in a picture, each as x1, y1, x2, y2 in its pixels (chapter 21)."""
+    """The crowns that are marked in a picture, each as x1, y1, x2, y2 in its pixels (chapter 22)."""
     found = ElementTree.parse(path_of(f"{name}.xml")).getroot().iter("bndbox")
     sides = ("xmin", "ymin", "xmax", "ymax")
     return [tuple(float(box.findtext(side, "nan")) for side in sides) for box in found]  # type: ignore[misc]  # four
@@ -58,7 +58,7 @@ def write_tiles(folder: str | Path) -> None:
     """Cut the pictures into tiles of ``SIDE`` pixels: a folder in COCO format, in two parts, ``train`` and ``val``.
 
     A tile has the crowns whose center lies in it, cut at its edge. Writes the same bytes each time. Raises as
-    ``path_of`` does, and ``OSError`` where nothing can be written. Needs Pillow. Explained in chapter 21.
+    ``path_of`` does, and ``OSError`` where nothing can be written. Needs Pillow. Explained in chapter 22.
     """
     from PIL import Image
 

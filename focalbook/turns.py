@@ -1,4 +1,4 @@
-"""The eight ways to lay a square picture: quarter turns and flips, the boxes with it (chapter 21).
+"""The eight ways to lay a square picture: quarter turns and flips, the boxes with it (chapter 22).
 
 For pictures without an up, as through a microscope or from above, each is as good an example as the first.
 """
@@ -14,7 +14,7 @@ def turned(pixels: torch.Tensor, boxes: torch.Tensor, way: int) -> tuple[torch.T
 
     ``pixels``: (..., size, size). ``boxes``: (N, 4), corners x1, y1, x2, y2 in pixels. ``way``: from 0, as it is, to 7:
     so many quarter turns to the left, and from 4 on flipped before, left to right. The same picture with the same boxes
-    for way 0. Raises ``ValueError`` for a picture that is not square and for another way. Explained in chapter 21.
+    for way 0. Raises ``ValueError`` for a picture that is not square and for another way. Explained in chapter 22.
     """
     if pixels.shape[-1] != pixels.shape[-2]:
         raise ValueError(f"pixels must be a square, got {tuple(pixels.shape)}: fit the picture into one")

@@ -53,7 +53,7 @@ def torchvision_formula(inputs, targets, alpha: float = 0.25, gamma: float = 2.0
 
 
 def stable_rewrite(inputs, targets):
-    """Exact in both tails, left to autograd: a logarithm and a sigmoid for either class (chapter 17)."""
+    """Exact in both tails, left to autograd: a logarithm and a sigmoid for either class (chapter 18)."""
     ce = -(targets * F.logsigmoid(inputs) + (1 - targets) * F.logsigmoid(-inputs))
     not_p_t = targets * torch.sigmoid(-inputs) + (1 - targets) * torch.sigmoid(inputs)
     return ((0.25 * targets + 0.75 * (1 - targets)) * not_p_t**2 * ce).sum()

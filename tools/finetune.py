@@ -1,4 +1,4 @@
-"""Fine-tune torchvision's RetinaNet, trained on COCO, with this book's loss, on your own images (chapter 21).
+"""Fine-tune torchvision's RetinaNet, trained on COCO, with this book's loss, on your own images (chapter 22).
 
 python -m tools.finetune --data FOLDER                            torchvision fetches the weights, once
 python -m tools.finetune --data FOLDER --weights FILE.pth         they are at hand

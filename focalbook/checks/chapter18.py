@@ -1,267 +1,245 @@
-"""Checks of chapter 18: famous bugs."""
+"""Checks of chapter 18: memory and time of a loss."""
 
-import math
-
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from focalbook import losses
-from focalbook.checks.check import Check, loss_and_slope
-from focalbook.matching import BACKGROUND, IGNORED
-from focalbook.training import class_targets
+from focalbook.checks.check import Check
 
-
-def stuck(alpha_t=0.25, p_t=1e-7, gamma=2):
-    return -alpha_t * (1 - p_t) ** gamma * math.log(p_t)
-
-
-stuck_at = Check(
-    reference=stuck,
-    tolerance=1e-3,
+gigabytes_saved = Check(
+    reference=lambda: 2.56,
+    tolerance=5e-3,
     mistakes={
-        "2.302 is the number of the chapter's thread, with its own clamp: this one is 1e-7": lambda: stuck(p_t=1e-4),
-        "alpha is missing: a positive has the weight alpha": lambda: stuck(alpha_t=1),
-        "that is the weight of the background: the examples that are stuck are positives": lambda: stuck(alpha_t=0.75),
-        "a logarithm to base 10: the loss has the natural one": lambda: stuck() / math.log(10),
-        "that is a background anchor at the clamp, with p_t close to 1: it costs next to nothing": lambda: stuck(
-            alpha_t=0.75, p_t=1 - 1e-7
-        ),
-        "the sign: a logarithm of a probability is negative, the loss is not": lambda: -stuck(),
+        "that is what the plain formula keeps in all: subtract what the book's loss keeps": lambda: 3.072,
+        "that is what is still kept: asked is what is saved": lambda: 0.512,
+        "a logit belongs to one class of an anchor: there are 80 times as many as anchors": lambda: 0.032,
+        "that is one image: a step has 16": lambda: 0.16,
+        "those are bytes: a gigabyte is a billion of them": lambda: 2.56e9,
     },
 )
 
 
-def weighted(logits, y, weight, gamma):
-    ce = F.cross_entropy(logits, y, reduction="none")
-    return weight[y] * (1 - torch.exp(-ce)) ** gamma * ce
+def quartiles(ratios):
+    return np.percentile(ratios, [25, 50, 75])
 
 
-def weight_in_p_t(logits, y, weight, gamma):
-    ce = F.cross_entropy(logits, y, weight, reduction="none")
-    return (1 - torch.exp(-ce)) ** gamma * ce
+def by_rounds(base, ours):
+    return quartiles(base / ours)
 
 
-def weight_twice(logits, y, weight, gamma):
-    return weight[y] * weighted(logits, y, weight, gamma)
+def by_medians(base, ours):
+    return quartiles(base) / quartiles(ours)
 
 
-def one_p_t(logits, y, weight, gamma):
-    ce = F.cross_entropy(logits, y, reduction="none")
-    return weight[y] * (1 - torch.exp(-ce.mean())) ** gamma * ce
+def by_best(base, ours):
+    return np.full(3, base.min() / ours.min())
 
 
-def kept_confident(logits, y, weight, gamma):
-    ce = F.cross_entropy(logits, y, reduction="none")
-    return weight[y] * torch.exp(-ce) ** gamma * ce
+def by_mean(base, ours):
+    ratios = base / ours
+    return np.array([ratios.mean() - ratios.std(), ratios.mean(), ratios.mean() + ratios.std()])
 
 
-def softmax_twice(logits, y, weight, gamma):
-    return weighted(logits.softmax(dim=1), y, weight, gamma)
+BUSY = np.array([4.0, 8.0, 4.4, 4.2, 9.0, 4.1]), np.array([2.0, 5.0, 2.2, 2.0, 3.0, 2.5])
+CALM = np.array([10.0, 10.5, 9.8, 10.2, 10.1]), np.array([12.0, 12.4, 12.6, 11.9, 12.1])
 
-
-def sigmoids(logits, y, weight, gamma):
-    ce = -F.logsigmoid(logits.gather(1, y[:, None])[:, 0])
-    return weight[y] * (1 - torch.exp(-ce)) ** gamma * ce
-
-
-def weight_of_the_guess(logits, y, weight, gamma):
-    ce = F.cross_entropy(logits, y, reduction="none")
-    return weight[logits.argmax(dim=1)] * (1 - torch.exp(-ce)) ** gamma * ce
-
-
-CLASS_LOGITS = torch.tensor(
-    [[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-1.0, 3.0, 1.0], [1.5, 1.0, -2.0]], dtype=torch.float64
-)
-CLASSES = torch.tensor([0, 1, 2, 1])
-WEIGHT = torch.tensor([0.25, 4.0, 1.5], dtype=torch.float64)
-
-weighted_focal_loss = Check(
-    reference=weighted,
-    cases=tuple((CLASS_LOGITS, CLASSES, WEIGHT, gamma) for gamma in (0.0, 1.0, 2.0)),
+times_faster = Check(
+    reference=by_rounds,
+    cases=(BUSY, CALM),
     mistakes={
-        "p_t comes from a weighted cross-entropy: exp(-CE) is then p_t to the power of the weight": weight_in_p_t,
-        "each example is weighted twice": weight_twice,
-        "p_t is taken from the mean of the batch: each example has its own": one_p_t,
-        "gamma is on p_t, not on 1 - p_t: the confident examples are kept": kept_confident,
-        "softmax twice: F.cross_entropy takes logits": softmax_twice,
-        "sigmoid in place of softmax: these classes exclude each other": sigmoids,
-        "the weight is that of the true class, not of the predicted one": weight_of_the_guess,
+        "divide round by round first: a busy round slows both, and the ratio of two medians forgets that": by_medians,
+        "that is how many times slower: the time of the base stands above": lambda base, ours: quartiles(ours / base),
+        "those are milliseconds saved: times faster is a ratio": lambda base, ours: quartiles(base - ours),
+        "the best time of each may come from different rounds: divide round by round": by_best,
+        "quartiles are wanted, not the mean and a standard deviation": by_mean,
+        "that is one less: as fast as the base is 1, not 0": lambda base, ours: quartiles(base / ours) - 1,
+        "from the lower quartile to the upper one: that is the other order": lambda base, ours: by_rounds(base, ours)[
+            ::-1
+        ],
     },
 )
 
 
-def claimed(overlap, above=0.0):
-    best = overlap.amax(dim=1, keepdim=True)
-    return ((overlap == best) & (best > above)).any(dim=0)
+def slope_of(x, t):
+    """Slope of the focal loss with gamma 2, without a class weight, for hard labels."""
+    s = 1 - 2 * t
+    q, p_t = torch.sigmoid(s * x), torch.sigmoid(-s * x)
+    return s * q**2 * (q - 2 * p_t * F.logsigmoid(-s * x)), -(q**2) * F.logsigmoid(-s * x)
 
 
-def good(overlap):
-    return (overlap >= 0.5).any(dim=0)
+class Kept(torch.autograd.Function):
+    """Focal loss that keeps its slope; ``altered`` says what becomes of the slope on its way back."""
+
+    @staticmethod
+    def forward(ctx, x, t, altered):
+        slope, loss = slope_of(x, t)
+        ctx.save_for_backward(altered(slope, x, t))
+        ctx.times = altered is not alone
+        return loss
+
+    @staticmethod
+    def backward(ctx, above):
+        (slope,) = ctx.saved_tensors
+        return above * slope if ctx.times else slope, None, None
 
 
-def positive(overlap):
-    return claimed(overlap) | good(overlap)
+def alone(slope, x, t):
+    return slope
 
 
-def padding_claims(overlap):
-    return claimed(overlap, above=-1.0) | good(overlap)
+def one_number(x, t):
+    return Kept.apply(x, t, lambda slope, x, t: slope)
 
 
-def padding_takes_the_first(overlap):
-    chosen = torch.zeros(overlap.shape[1], dtype=torch.bool)
-    chosen[overlap.argmax(dim=1)] = True
-    return chosen | good(overlap)
+def several_numbers(x, t):
+    s = 1 - 2 * t
+    return -(torch.sigmoid(s * x) ** 2) * F.logsigmoid(-s * x)
 
 
-def one_anchor_each(overlap):
-    return padding_takes_the_first(overlap[overlap.amax(dim=1) > 0])
+def without_above(x, t):
+    return Kept.apply(x, t, alone)
 
 
-def mutual(overlap):
-    """An object claims its best anchor only where it is the best object of that anchor."""
-    both = (overlap == overlap.amax(dim=0)) & (overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)
-    return both.any(dim=0) | good(overlap)
+def factor_detached(x, t):
+    return Kept.apply(x, t, lambda slope, x, t: torch.sigmoid((1 - 2 * t) * x) ** 2 * (torch.sigmoid(x) - t))
 
 
-def best_object(overlap):
-    best = overlap.amax(dim=0)
-    return (best > 0) & (best >= best.max())
+def without_sign(x, t):
+    return Kept.apply(x, t, lambda slope, x, t: slope.abs())
 
 
-FULL = torch.tensor([[0.6, 0.5, 0.1, 0.0, 0.0, 0.0], [0.0, 0.0, 0.2, 0.3, 0.3, 0.0]], dtype=torch.float64)
-CONTESTED = torch.tensor([[0.3, 0.1], [0.4, 0.6]], dtype=torch.float64)  # the first anchor suits the second object
-PADDED = torch.cat([FULL, torch.zeros(2, 6, dtype=torch.float64)])
+def without_q(x, t):
+    return Kept.apply(x, t, lambda slope, x, t: slope / torch.sigmoid((1 - 2 * t) * x) ** 2)
 
-padded_positives = Check(
-    reference=positive,
-    cases=((FULL,), (PADDED,), (PADDED[2:],), (PADDED[1:],), (CONTESTED,)),
+
+def kept_bytes(loss, x, t, size=lambda tensor: tensor.untyped_storage().nbytes()):
+    """Bytes that a forward pass keeps: each piece of memory once, the arguments aside."""
+    pieces = {}
+
+    def look(tensor):
+        pieces[tensor.untyped_storage().data_ptr()] = size(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        loss(x, t)
+    pieces = {place: number for place, number in pieces.items() if place not in (x.data_ptr(), t.data_ptr())}
+    return sum(pieces.values())
+
+
+def loss_slope_and_room(function, x, t):
+    """A probe: losses, the gradient of a weighted sum of them, and whether at most one number a logit is kept."""
+    x = x.requires_grad_()
+    little = kept_bytes(function, x, t) <= x.numel() * x.element_size()
+    loss = function(x, t)
+    if not isinstance(loss, torch.Tensor) or loss.shape != x.shape:
+        return loss
+    weighted = (torch.arange(1, len(x) + 1) * loss).sum()
+    slope = torch.autograd.grad(weighted, x)[0] if loss.requires_grad else torch.zeros_like(x)
+    return loss.detach(), slope, torch.tensor(float(little))
+
+
+AT = torch.linspace(-4, 4, 12, dtype=torch.float64)
+
+kept_slope = Check(
+    reference=one_number,
+    probe=loss_slope_and_room,
+    cases=((AT, (torch.arange(12) % 2).double()), (AT[:5] / 2, torch.tensor([1.0, 0, 0, 1, 1], dtype=torch.float64))),
     mistakes={
-        "a row of padding claims every anchor: an IoU of 0 is no best one": padding_claims,
-        "a row of padding claims the first anchor: argmax of zeros is 0": padding_takes_the_first,
-        "an object without an IoU of 0.5 gets no anchor: let it claim its best one": good,
-        "an IoU of 0.5 is enough to be positive, whether it is the best of the object or not": claimed,
-        "two anchors fit an object equally well: both are positive, argmax names one": one_anchor_each,
-        "an object keeps its best anchor, even if another object fits that anchor better": mutual,
-        "the best one of all is claimed: each object has a best anchor of its own": best_object,
+        "right, but autograd keeps several numbers a logit: save the slope alone": several_numbers,
+        "the backward pass returns the slope alone: multiply it by what comes from above": without_above,
+        "the modulating factor has a slope too: the slope needs both terms of the product rule": factor_detached,
+        "the slope of a positive is negative: a larger logit makes its loss smaller": without_sign,
+        "the factor q squared in front is missing from the slope": without_q,
+        "the loss has no slope: call apply, so that autograd knows of the backward pass": lambda x, t: slope_of(x, t)[
+            1
+        ].detach(),
     },
 )
 
 
-def mended(logits, labels, loss=losses.sigmoid_focal_loss):
-    targets, counts = class_targets(labels, logits.shape[-1])
-    return loss(logits, targets.to(logits))[counts].sum() / max(1, (labels >= 0).sum().item())
+def each_time(loss, x, t):
+    """With a piece of memory counted as often as it is saved."""
+    return sum(size for place, size in saved(loss, x, t) if place not in (x.data_ptr(), t.data_ptr()))
 
 
-def other(formula):
-    """The same with another loss of probabilities p and targets t."""
-
-    def loss(logits, targets):
-        p = torch.sigmoid(logits).clamp(1e-12, 1 - 1e-12)
-        return formula(torch.where(targets == 1, p, 1 - p), torch.where(targets == 1, 0.25, 0.75))
-
-    return lambda logits, labels: mended(logits, labels, loss)
+def with_arguments(loss, x, t):
+    """With logits and labels counted too."""
+    return sum(dict(saved(loss, x, t)).values())
 
 
-def averaged(logits, labels):
-    targets, counts = class_targets(labels, logits.shape[-1])
-    return losses.sigmoid_focal_loss(logits, targets.to(logits))[counts].mean()
+def saved(loss, x, t):
+    """Place and size of the memory behind each tensor that is saved."""
+    found = []
+
+    def look(tensor):
+        found.append((tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+        loss(x, t)
+    return found
 
 
-def by_anchors(logits, labels):
-    positives = max(1, (labels >= 0).sum().item())
-    return mended(logits, labels) * positives / max(1, (labels != IGNORED).sum().item())
+def a_logit(loss, x, t):
+    return kept_bytes(loss, x, t) / x.numel()
 
 
-def by_no_positives(logits, labels):
-    positives = (labels >= 0).sum()
-    return mended(logits, labels) * positives.clamp(min=1) / positives
+def numbers(loss, x, t):
+    return kept_bytes(loss, x, t, size=lambda tensor: tensor.untyped_storage().nbytes() // tensor.element_size())
 
 
-def by_image(logits, labels):
-    return torch.stack([mended(*image) for image in zip(logits, labels)]).mean()
+def four_bytes(loss, x, t):
+    return 4 * numbers(loss, x, t)
 
 
-def with_ignored(logits, labels):
-    return mended(logits, torch.where(labels == IGNORED, BACKGROUND, labels))
+def only_views(loss, x, t):
+    return kept_bytes(loss, x, t, size=lambda tensor: tensor.numel() * tensor.element_size())
 
 
-def positives_alone(logits, labels):
-    return mended(logits, torch.where(labels == BACKGROUND, IGNORED, labels))
+def cubed(x, t):
+    y = torch.sigmoid(x)
+    return y * y * y
 
 
-def background_first(logits, labels):
-    return mended(logits, torch.where(labels >= 0, labels - 1, labels))
+def plain(x, t):
+    p = torch.sigmoid(x)
+    p_t = t * p + (1 - t) * (1 - p)
+    return (1 - p_t) ** 2 * F.binary_cross_entropy_with_logits(x, t, reduction="none")
 
 
-def background_is(label, logits, labels):
-    targets, _ = class_targets(torch.where(labels == BACKGROUND, label, labels), logits.shape[-1])
-    total = losses.sigmoid_focal_loss(logits, targets.to(logits))[labels != IGNORED].sum()
-    return total / max(1, (labels >= 0).sum().item())
+def halves(x, t):
+    """Saves two views of one piece of memory, each a half of it."""
+    y = torch.sigmoid(x)
+    half = len(x) // 2
+    return y[:half].exp() * torch.log(1 + y[:half]) + y[half:].square()
 
 
-def shares_a_softmax(logits, targets):
-    p = logits.softmax(dim=-1).clamp(1e-12, 1 - 1e-12)
-    return losses.sigmoid_focal_loss(p.logit(), targets)
+def book(x, t):
+    return losses.sigmoid_focal_loss(x, t)
 
 
-def takes_probabilities(logits, targets):
-    return losses.sigmoid_focal_loss(logits.clamp(1e-7, 1 - 1e-7).logit(), targets)
+LOGITS = torch.linspace(-5, 5, 40)
 
 
-def twice(logits, targets):
-    return losses.sigmoid_focal_loss(torch.sigmoid(logits), targets)
+def with_slope(function, loss, x, t):
+    return function(loss, x.clone().requires_grad_(), t)
 
 
-def no_slope_of_the_factor(logits, targets):
-    ce = losses.sigmoid_focal_loss(logits, targets, gamma=0.0)
-    return torch.sigmoid(torch.where(targets == 1, -logits, logits)).detach() ** 2 * ce
-
-
-LOGITS = torch.tensor(
-    [
-        [[-4.0, -2.0, 0.5], [3.0, -1.0, -3.0], [0.3, -5.0, 1.0], [-2.5, 0.8, -0.6]],
-        [[-3.0, 2.0, -1.5], [0.7, -0.2, -4.5], [-1.0, -1.2, 4.0], [-3.5, -2.2, -0.4]],
-    ],
-    dtype=torch.float64,
-)
-LABELS = torch.tensor([[BACKGROUND, 0, IGNORED, 1], [1, BACKGROUND, 2, 0]])
-
-mended_loss = Check(
-    reference=mended,
-    probe=loss_and_slope,
-    cases=((LOGITS, LABELS), (LOGITS, torch.full_like(LABELS, BACKGROUND)), (LOGITS[:1], LABELS[:1])),
+bytes_kept = Check(
+    reference=kept_bytes,
+    probe=with_slope,
+    cases=tuple(
+        (loss, x, (torch.arange(40) < 4).to(x))
+        for loss in (plain, book, cubed, halves)
+        for x in (LOGITS, LOGITS.double())
+    ),
     mistakes={
-        "the sigmoid is applied twice: sigmoid_focal_loss takes logits": lambda *case: mended(*case, loss=twice),
-        "the logits are taken for probabilities: they need a sigmoid first": lambda *case: mended(
-            *case, loss=takes_probabilities
-        ),
-        "softmax in place of sigmoid: each class has its own yes or no": lambda *case: mended(
-            *case, loss=shares_a_softmax
-        ),
-        "gamma is on p_t, not on 1 - p_t: the confident examples are kept": other(
-            lambda p_t, alpha_t: -alpha_t * p_t**2 * p_t.log()
-        ),
-        "you weight all targets by the same alpha: those of 0 have the weight 1 - alpha": other(
-            lambda p_t, alpha_t: -0.25 * (1 - p_t) ** 2 * p_t.log()
-        ),
-        "alpha is missing: targets of 1 have the weight alpha, those of 0 have 1 - alpha": other(
-            lambda p_t, alpha_t: -((1 - p_t) ** 2) * p_t.log()
-        ),
-        "alpha is on the wrong side: it weights y = 1, and 1 - alpha weights y = 0": other(
-            lambda p_t, alpha_t: -(1 - alpha_t) * (1 - p_t) ** 2 * p_t.log()
-        ),
-        "mean over all outputs: divide the sum by the positives": averaged,
-        "divided by the anchors: divide by the positives": by_anchors,
-        "a batch without objects divides by zero: divide by at least 1": by_no_positives,
-        "divided image by image, then averaged: the positives are those of the whole batch": by_image,
-        "ignored anchors take part: leave them out": with_ignored,
-        "background anchors are left out: they are most of the lesson": positives_alone,
-        "off by one: label 0 is a class here, and the background is -1": background_first,
-        "the background became the first class: its targets are all 0": lambda *case: background_is(0, *case),
-        "the background became the last class: its targets are all 0": lambda *case: background_is(2, *case),
-        "the loss has no slope: autograd cannot follow it back to the logits": lambda *case: mended(*case).detach(),
-        "the modulating factor has a slope too: do not detach it": lambda *case: mended(
-            *case, loss=no_slope_of_the_factor
-        ),
+        "you count a piece of memory each time that it is saved: count each once": each_time,
+        "logits and labels are there anyway: leave them out": with_arguments,
+        "the bytes of all logits together are wanted, not those of one": a_logit,
+        "you count numbers: bytes are wanted, and a number may have four or eight": numbers,
+        "a number of double precision has eight bytes: ask the memory for its size": four_bytes,
+        "a view of a half keeps the whole memory alive: ask the storage, not the tensor": only_views,
     },
 )

@@ -1,291 +1,267 @@
-"""Checks of chapter 19: past one machine."""
+"""Checks of chapter 19: famous bugs."""
 
-import copy
+import math
 
 import torch
+import torch.nn.functional as F
 
 from focalbook import losses
-from focalbook.checks.check import Check
+from focalbook.checks.check import Check, loss_and_slope
+from focalbook.matching import BACKGROUND, IGNORED
+from focalbook.training import class_targets
 
-mean_of_means = Check(
-    reference=lambda: (6 / 1 + 3 / 5) / 2 / (9 / 6),
-    tolerance=5e-3,
+
+def stuck(alpha_t=0.25, p_t=1e-7, gamma=2):
+    return -alpha_t * (1 - p_t) ** gamma * math.log(p_t)
+
+
+stuck_at = Check(
+    reference=stuck,
+    tolerance=1e-3,
     mistakes={
-        "the other way round: divide the average by the loss of the batch": lambda: (9 / 6) / ((6 / 1 + 3 / 5) / 2),
-        "that is the average itself: divide it by the loss of the whole batch": lambda: (6 / 1 + 3 / 5) / 2,
-        "you add the two losses: the processes take their mean": lambda: (6 / 1 + 3 / 5) / (9 / 6),
-        "the loss of the batch is divided by all positives, not by their mean": lambda: (6 / 1 + 3 / 5) / 2 / (9 / 3),
-        "that is how much is added: a ratio is asked for": lambda: (6 / 1 + 3 / 5) / 2 - 9 / 6,
-        "a mean of means is the mean of all where both count equally many: 1 and 5 are not": lambda: 1.0,
-    },
-)
-
-
-def whole(sums, positives):
-    return sums.sum(dim=0) / max(1, positives.sum().item())
-
-
-def each_its_own(sums, positives):
-    return (sums / positives.clamp(min=1)[:, None]).mean(dim=0)
-
-
-def each_its_own_added(sums, positives):
-    return (sums / positives.clamp(min=1)[:, None]).sum(dim=0)
-
-
-def mean_over_processes(sums, positives):
-    return whole(sums, positives) / len(sums)
-
-
-def one_for_each_process(sums, positives):
-    return sums.sum(dim=0) / positives.clamp(min=1).sum()
-
-
-def no_least(sums, positives):
-    return sums.sum(dim=0) / positives.sum()
-
-
-def without_the_empty(sums, positives):
-    return whole(sums[positives > 0], positives)
-
-
-def undivided(sums, positives):
-    return sums.sum(dim=0)
-
-
-GRADIENTS = torch.tensor([[0.8, -0.2, 0.1], [-0.3, 0.5, 0.4], [0.6, 0.7, -0.9]], dtype=torch.float64)
-
-batch_gradient = Check(
-    reference=whole,
-    cases=(
-        (GRADIENTS[:2], torch.tensor([1, 5])),
-        (GRADIENTS, torch.tensor([4, 0, 3])),
-        (GRADIENTS, torch.tensor([0, 0, 0])),
-        (GRADIENTS[:1], torch.tensor([2])),
-    ),
-    mistakes={
-        "each process divides by its own positives: divide once, by those of all": each_its_own,
-        "each process divides by its own positives, and the parts are added: divide once, by those of all": (
-            each_its_own_added
+        "2.302 is the number of the chapter's thread, with its own clamp: this one is 1e-7": lambda: stuck(p_t=1e-4),
+        "alpha is missing: a positive has the weight alpha": lambda: stuck(alpha_t=1),
+        "that is the weight of the background: the examples that are stuck are positives": lambda: stuck(alpha_t=0.75),
+        "a logarithm to base 10: the loss has the natural one": lambda: stuck() / math.log(10),
+        "that is a background anchor at the clamp, with p_t close to 1: it costs next to nothing": lambda: stuck(
+            alpha_t=0.75, p_t=1 - 1e-7
         ),
-        "the mean over the processes divides once too often: the divisor already is that of all": mean_over_processes,
-        "at least 1 holds for the total, not for the positives of each process": one_for_each_process,
-        "a batch without objects divides by zero: divide by at least 1": no_least,
-        "a process without positives has seen background: its gradient counts": without_the_empty,
-        "the sum over the processes is not divided by the positives yet": undivided,
+        "the sign: a logarithm of a probability is negative, the loss is not": lambda: -stuck(),
     },
 )
 
 
-def parts(w, batches):
-    """Gradient of the sum over the anchors of each small batch, and its positives."""
-    w = w.clone().requires_grad_()
-    gradients = [
-        torch.autograd.grad(losses.sigmoid_focal_loss(features @ w, labels, reduction="sum"), w)[0]
-        for features, labels in batches
-    ]
-    return torch.stack(gradients), torch.stack([(labels == 1).sum() for _, labels in batches])
+def weighted(logits, y, weight, gamma):
+    ce = F.cross_entropy(logits, y, reduction="none")
+    return weight[y] * (1 - torch.exp(-ce)) ** gamma * ce
 
 
-def accumulated(w, batches):
-    return whole(*parts(w, batches))
+def weight_in_p_t(logits, y, weight, gamma):
+    ce = F.cross_entropy(logits, y, weight, reduction="none")
+    return (1 - torch.exp(-ce)) ** gamma * ce
 
 
-def mean_of_batches(w, batches):
-    return each_its_own(*parts(w, batches))
+def weight_twice(logits, y, weight, gamma):
+    return weight[y] * weighted(logits, y, weight, gamma)
 
 
-def sum_of_batches(w, batches):
-    return each_its_own_added(*parts(w, batches))
+def one_p_t(logits, y, weight, gamma):
+    ce = F.cross_entropy(logits, y, reduction="none")
+    return weight[y] * (1 - torch.exp(-ce.mean())) ** gamma * ce
 
 
-def divided_by_batches_too(w, batches):
-    return mean_over_processes(*parts(w, batches))
+def kept_confident(logits, y, weight, gamma):
+    ce = F.cross_entropy(logits, y, reduction="none")
+    return weight[y] * torch.exp(-ce) ** gamma * ce
 
 
-def positives_so_far(w, batches):
-    gradients, positives = parts(w, batches)
-    return (gradients / positives.cumsum(dim=0).clamp(min=1)[:, None]).sum(dim=0)
+def softmax_twice(logits, y, weight, gamma):
+    return weighted(logits.softmax(dim=1), y, weight, gamma)
 
 
-def last_alone(w, batches):
-    gradients, positives = parts(w, batches)
-    return gradients[-1] / max(1, positives.sum().item())
+def sigmoids(logits, y, weight, gamma):
+    ce = -F.logsigmoid(logits.gather(1, y[:, None])[:, 0])
+    return weight[y] * (1 - torch.exp(-ce)) ** gamma * ce
 
 
-def last_positives(w, batches):
-    gradients, positives = parts(w, batches)
-    return gradients.sum(dim=0) / max(1, positives[-1].item())
+def weight_of_the_guess(logits, y, weight, gamma):
+    ce = F.cross_entropy(logits, y, reduction="none")
+    return weight[logits.argmax(dim=1)] * (1 - torch.exp(-ce)) ** gamma * ce
 
 
-def by_anchors(w, batches):
-    return parts(w, batches)[0].sum(dim=0) / sum(len(labels) for _, labels in batches)
-
-
-def mean_of_pieces(w, batches):
-    sizes = torch.tensor([len(labels) for _, labels in batches])
-    return (parts(w, batches)[0] / sizes[:, None]).mean(dim=0)
-
-
-def by_batches(w, batches):
-    return parts(w, batches)[0].mean(dim=0)
-
-
-FEATURES = torch.tensor(
-    [[1.0, -0.5], [0.3, 0.8], [-1.2, 0.4], [0.6, 0.1], [-0.7, -0.9], [2.0, 0.2], [0.1, -1.5]], dtype=torch.float64
+CLASS_LOGITS = torch.tensor(
+    [[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-1.0, 3.0, 1.0], [1.5, 1.0, -2.0]], dtype=torch.float64
 )
-LABELS = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
-SPLIT = list(zip(FEATURES.split([2, 3, 2]), LABELS.split([2, 3, 2])))
-WEIGHTS = torch.tensor([0.4, -0.3], dtype=torch.float64)
+CLASSES = torch.tensor([0, 1, 2, 1])
+WEIGHT = torch.tensor([0.25, 4.0, 1.5], dtype=torch.float64)
 
-accumulated_gradient = Check(
-    reference=accumulated,
-    cases=((WEIGHTS, SPLIT), (WEIGHTS, SPLIT[:2]), (WEIGHTS, SPLIT[2:]), (WEIGHTS, SPLIT[::-1])),
+weighted_focal_loss = Check(
+    reference=weighted,
+    cases=tuple((CLASS_LOGITS, CLASSES, WEIGHT, gamma) for gamma in (0.0, 1.0, 2.0)),
     mistakes={
-        "each small batch is divided by its own positives, and then by their number: one divisor for all": (
-            mean_of_batches
+        "p_t comes from a weighted cross-entropy: exp(-CE) is then p_t to the power of the weight": weight_in_p_t,
+        "each example is weighted twice": weight_twice,
+        "p_t is taken from the mean of the batch: each example has its own": one_p_t,
+        "gamma is on p_t, not on 1 - p_t: the confident examples are kept": kept_confident,
+        "softmax twice: F.cross_entropy takes logits": softmax_twice,
+        "sigmoid in place of softmax: these classes exclude each other": sigmoids,
+        "the weight is that of the true class, not of the predicted one": weight_of_the_guess,
+    },
+)
+
+
+def claimed(overlap, above=0.0):
+    best = overlap.amax(dim=1, keepdim=True)
+    return ((overlap == best) & (best > above)).any(dim=0)
+
+
+def good(overlap):
+    return (overlap >= 0.5).any(dim=0)
+
+
+def positive(overlap):
+    return claimed(overlap) | good(overlap)
+
+
+def padding_claims(overlap):
+    return claimed(overlap, above=-1.0) | good(overlap)
+
+
+def padding_takes_the_first(overlap):
+    chosen = torch.zeros(overlap.shape[1], dtype=torch.bool)
+    chosen[overlap.argmax(dim=1)] = True
+    return chosen | good(overlap)
+
+
+def one_anchor_each(overlap):
+    return padding_takes_the_first(overlap[overlap.amax(dim=1) > 0])
+
+
+def mutual(overlap):
+    """An object claims its best anchor only where it is the best object of that anchor."""
+    both = (overlap == overlap.amax(dim=0)) & (overlap == overlap.amax(dim=1, keepdim=True)) & (overlap > 0)
+    return both.any(dim=0) | good(overlap)
+
+
+def best_object(overlap):
+    best = overlap.amax(dim=0)
+    return (best > 0) & (best >= best.max())
+
+
+FULL = torch.tensor([[0.6, 0.5, 0.1, 0.0, 0.0, 0.0], [0.0, 0.0, 0.2, 0.3, 0.3, 0.0]], dtype=torch.float64)
+CONTESTED = torch.tensor([[0.3, 0.1], [0.4, 0.6]], dtype=torch.float64)  # the first anchor suits the second object
+PADDED = torch.cat([FULL, torch.zeros(2, 6, dtype=torch.float64)])
+
+padded_positives = Check(
+    reference=positive,
+    cases=((FULL,), (PADDED,), (PADDED[2:],), (PADDED[1:],), (CONTESTED,)),
+    mistakes={
+        "a row of padding claims every anchor: an IoU of 0 is no best one": padding_claims,
+        "a row of padding claims the first anchor: argmax of zeros is 0": padding_takes_the_first,
+        "an object without an IoU of 0.5 gets no anchor: let it claim its best one": good,
+        "an IoU of 0.5 is enough to be positive, whether it is the best of the object or not": claimed,
+        "two anchors fit an object equally well: both are positive, argmax names one": one_anchor_each,
+        "an object keeps its best anchor, even if another object fits that anchor better": mutual,
+        "the best one of all is claimed: each object has a best anchor of its own": best_object,
+    },
+)
+
+
+def mended(logits, labels, loss=losses.sigmoid_focal_loss):
+    targets, counts = class_targets(labels, logits.shape[-1])
+    return loss(logits, targets.to(logits))[counts].sum() / max(1, (labels >= 0).sum().item())
+
+
+def other(formula):
+    """The same with another loss of probabilities p and targets t."""
+
+    def loss(logits, targets):
+        p = torch.sigmoid(logits).clamp(1e-12, 1 - 1e-12)
+        return formula(torch.where(targets == 1, p, 1 - p), torch.where(targets == 1, 0.25, 0.75))
+
+    return lambda logits, labels: mended(logits, labels, loss)
+
+
+def averaged(logits, labels):
+    targets, counts = class_targets(labels, logits.shape[-1])
+    return losses.sigmoid_focal_loss(logits, targets.to(logits))[counts].mean()
+
+
+def by_anchors(logits, labels):
+    positives = max(1, (labels >= 0).sum().item())
+    return mended(logits, labels) * positives / max(1, (labels != IGNORED).sum().item())
+
+
+def by_no_positives(logits, labels):
+    positives = (labels >= 0).sum()
+    return mended(logits, labels) * positives.clamp(min=1) / positives
+
+
+def by_image(logits, labels):
+    return torch.stack([mended(*image) for image in zip(logits, labels)]).mean()
+
+
+def with_ignored(logits, labels):
+    return mended(logits, torch.where(labels == IGNORED, BACKGROUND, labels))
+
+
+def positives_alone(logits, labels):
+    return mended(logits, torch.where(labels == BACKGROUND, IGNORED, labels))
+
+
+def background_first(logits, labels):
+    return mended(logits, torch.where(labels >= 0, labels - 1, labels))
+
+
+def background_is(label, logits, labels):
+    targets, _ = class_targets(torch.where(labels == BACKGROUND, label, labels), logits.shape[-1])
+    total = losses.sigmoid_focal_loss(logits, targets.to(logits))[labels != IGNORED].sum()
+    return total / max(1, (labels >= 0).sum().item())
+
+
+def shares_a_softmax(logits, targets):
+    p = logits.softmax(dim=-1).clamp(1e-12, 1 - 1e-12)
+    return losses.sigmoid_focal_loss(p.logit(), targets)
+
+
+def takes_probabilities(logits, targets):
+    return losses.sigmoid_focal_loss(logits.clamp(1e-7, 1 - 1e-7).logit(), targets)
+
+
+def twice(logits, targets):
+    return losses.sigmoid_focal_loss(torch.sigmoid(logits), targets)
+
+
+def no_slope_of_the_factor(logits, targets):
+    ce = losses.sigmoid_focal_loss(logits, targets, gamma=0.0)
+    return torch.sigmoid(torch.where(targets == 1, -logits, logits)).detach() ** 2 * ce
+
+
+LOGITS = torch.tensor(
+    [
+        [[-4.0, -2.0, 0.5], [3.0, -1.0, -3.0], [0.3, -5.0, 1.0], [-2.5, 0.8, -0.6]],
+        [[-3.0, 2.0, -1.5], [0.7, -0.2, -4.5], [-1.0, -1.2, 4.0], [-3.5, -2.2, -0.4]],
+    ],
+    dtype=torch.float64,
+)
+LABELS = torch.tensor([[BACKGROUND, 0, IGNORED, 1], [1, BACKGROUND, 2, 0]])
+
+mended_loss = Check(
+    reference=mended,
+    probe=loss_and_slope,
+    cases=((LOGITS, LABELS), (LOGITS, torch.full_like(LABELS, BACKGROUND)), (LOGITS[:1], LABELS[:1])),
+    mistakes={
+        "the sigmoid is applied twice: sigmoid_focal_loss takes logits": lambda *case: mended(*case, loss=twice),
+        "the logits are taken for probabilities: they need a sigmoid first": lambda *case: mended(
+            *case, loss=takes_probabilities
         ),
-        "each small batch is divided by its own positives: one divisor for all, known before the first": sum_of_batches,
-        "divided by the number of small batches as well: the divisor already is that of all": divided_by_batches_too,
-        "the positives counted so far are not those of the batch: count all of them first": positives_so_far,
-        "only the last small batch is left: gradients add up until they are cleared": last_alone,
-        "you divide by the positives of the last small batch: count all of them first": last_positives,
-        "a mean over the anchors of each piece: sum, and divide by the positives of all": mean_of_pieces,
-        "mean over all anchors: divide by the positives": by_anchors,
-        "divided by the number of small batches: divide by the positives of all": by_batches,
-    },
-)
-
-
-class Waiting(BaseException):
-    """A process has called ``total``, and the others are not there yet."""
-
-
-def summing(sums, asked):
-    """The ``total`` of one process: it knows these sums, and waits at the next one with its part of it in ``asked``."""
-    known = iter(sums)
-
-    def total(value):
-        added = next(known, None)
-        if added is None:
-            asked.append(torch.as_tensor(value).detach().clone())
-            raise Waiting
-        return added.clone()
-
-    return total
-
-
-def together(function, *shares):
-    """What the processes return, one for each share; a sentence where some would wait forever.
-
-    They run one after the other. At a sum that is not known yet a process stops, and when all have stopped there, the
-    sum is known, and all of them start again.
-    """
-    sums: list = []
-    while True:
-        asked: list = []
-        returned = []
-        for share in shares:
-            try:
-                returned.append(function(summing(sums, asked), START.clone(), copy.deepcopy(share)))
-            except Waiting:
-                pass
-        if not asked:
-            return None if all(result is None for result in returned) else returned
-        if returned:
-            return "some processes have ended, and the others wait for their part of a sum"
-        sums.append(torch.stack(asked).sum(dim=0))
-
-
-def clip(gradient):
-    return gradient * min(1, 0.2 / gradient.norm())
-
-
-def train(total, w, batches, positives_of=lambda total, own: total(own).clamp(min=1), add=None, skip=False, after=clip):
-    """One process: ``positives_of`` gives the divisor, ``add`` adds the gradients up, ``after`` comes last."""
-    for features, labels in batches:
-        gradient, positives = (part[0] for part in parts(w, [(features, labels)]))
-        if skip and positives == 0:
-            continue
-        gradient = gradient / positives_of(total, positives)
-        w = w - 0.5 * after(add(total, gradient) if add else total(gradient))
-    return w
-
-
-def own_positives(total, own):
-    return own.clamp(min=1)
-
-
-def mean(total, value):
-    return total(value) / total(torch.tensor(1))
-
-
-def mean_of_own(total, w, batches):
-    return train(total, w, batches, own_positives, mean)
-
-
-def sum_of_own(total, w, batches):
-    return train(total, w, batches, own_positives)
-
-
-def wrapper(total, w, batches):
-    return train(total, w, batches, add=mean)
-
-
-def apart(total, w, batches):
-    return train(total, w, batches, add=lambda total, gradient: gradient)
-
-
-def clipped_early(total, w, batches):
-    return train(total, w, batches, add=lambda total, gradient: total(clip(gradient)), after=lambda gradient: gradient)
-
-
-def not_clipped(total, w, batches):
-    return train(total, w, batches, after=lambda gradient: gradient)
-
-
-def divided_by_zero(total, w, batches):
-    return train(total, w, batches, lambda total, own: total(own))
-
-
-def one_each(total, w, batches):
-    return train(total, w, batches, lambda total, own: total(own.clamp(min=1)))
-
-
-def skipped(total, w, batches):
-    return train(total, w, batches, skip=True)
-
-
-def weights_averaged(total, w, batches):
-    for batch in batches:
-        w = mean(total, train(total, w, [batch], own_positives, lambda total, gradient: gradient))
-    return w
-
-
-START = torch.tensor([0.4, -0.3], dtype=torch.float64)
-SCENES = FEATURES[[0, 1, 2, 3, 4, 5, 6, 2, 3, 1, 0, 4]].view(3, 2, 2, 2)  # lessons, scenes, anchors, weights
-MARKED = torch.tensor([[[1, 0], [0, 0]], [[1, 1], [0, 1]], [[0, 0], [0, 0]]], dtype=torch.float64)
-LESSONS = list(zip(SCENES, MARKED))
-
-shared_training = Check(
-    reference=train,
-    probe=together,
-    tolerance=1e-5,  # torch's own clipping adds 1e-6 to the length
-    cases=(
-        ([LESSONS[0], LESSONS[1]], [LESSONS[1], LESSONS[0]]),
-        ([LESSONS[0], LESSONS[1]], [LESSONS[1], LESSONS[2]], [LESSONS[2], LESSONS[0]]),
-        ([LESSONS[2], LESSONS[0]], [LESSONS[2], LESSONS[0]]),
-    ),
-    mistakes={
-        "each process divides by its own positives, then the mean: divide by the positives of all": mean_of_own,
-        "each process divides by its own positives, then the sum: divide by the positives of all": sum_of_own,
-        "the mean over the processes divides once too often: the divisor already is that of all": wrapper,
-        "the gradients stay where they are, so each process trains a network of its own: add them up": apart,
-        "each process clips its own gradient: clip that of the batch, after the sum": clipped_early,
-        "the gradient is not clipped": not_clipped,
-        "a batch without objects divides by zero: divide by at least 1": divided_by_zero,
-        "at least 1 holds for the total, not for the positives of each process": one_each,
-        "a process without positives skips a sum: the others wait for it forever": skipped,
-        "you average the weights, not the gradients: each step was clipped and divided on its own": weights_averaged,
+        "softmax in place of sigmoid: each class has its own yes or no": lambda *case: mended(
+            *case, loss=shares_a_softmax
+        ),
+        "gamma is on p_t, not on 1 - p_t: the confident examples are kept": other(
+            lambda p_t, alpha_t: -alpha_t * p_t**2 * p_t.log()
+        ),
+        "you weight all targets by the same alpha: those of 0 have the weight 1 - alpha": other(
+            lambda p_t, alpha_t: -0.25 * (1 - p_t) ** 2 * p_t.log()
+        ),
+        "alpha is missing: targets of 1 have the weight alpha, those of 0 have 1 - alpha": other(
+            lambda p_t, alpha_t: -((1 - p_t) ** 2) * p_t.log()
+        ),
+        "alpha is on the wrong side: it weights y = 1, and 1 - alpha weights y = 0": other(
+            lambda p_t, alpha_t: -(1 - alpha_t) * (1 - p_t) ** 2 * p_t.log()
+        ),
+        "mean over all outputs: divide the sum by the positives": averaged,
+        "divided by the anchors: divide by the positives": by_anchors,
+        "a batch without objects divides by zero: divide by at least 1": by_no_positives,
+        "divided image by image, then averaged: the positives are those of the whole batch": by_image,
+        "ignored anchors take part: leave them out": with_ignored,
+        "background anchors are left out: they are most of the lesson": positives_alone,
+        "off by one: label 0 is a class here, and the background is -1": background_first,
+        "the background became the first class: its targets are all 0": lambda *case: background_is(0, *case),
+        "the background became the last class: its targets are all 0": lambda *case: background_is(2, *case),
+        "the loss has no slope: autograd cannot follow it back to the logits": lambda *case: mended(*case).detach(),
+        "the modulating factor has a slope too: do not detach it": lambda *case: mended(
+            *case, loss=no_slope_of_the_factor
+        ),
     },
 )

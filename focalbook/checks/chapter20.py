@@ -1,352 +1,291 @@
-"""Checks of chapter 20: your own data."""
+"""Checks of chapter 20: past one machine."""
 
-import numpy as np
+import copy
+
 import torch
 
+from focalbook import losses
 from focalbook.checks.check import Check
-from focalbook.coco import letterbox
 
-right_edge = Check(
-    reference=lambda: (30 + 40) * 64 / 128,
+mean_of_means = Check(
+    reference=lambda: (6 / 1 + 3 / 5) / 2 / (9 / 6),
+    tolerance=5e-3,
     mistakes={
-        "a COCO box is left, top, width and height: the third number is no corner": lambda: 40 * 64 / 128,
-        "the first two numbers are the left upper corner, not the center": lambda: (30 + 40 / 2) * 64 / 128,
-        "the box stays as large as it was: it is shrunk with its picture": lambda: 30 + 40,
-        "the longer side has to fit into the square: divide by 128": lambda: (30 + 40) * 64 / 96,
-        "that is the height's direction: the right edge is left plus width": lambda: (20 + 10) * 64 / 128,
-        "the way back: into the square, multiply by the factor": lambda: (30 + 40) * 128 / 64,
+        "the other way round: divide the average by the loss of the batch": lambda: (9 / 6) / ((6 / 1 + 3 / 5) / 2),
+        "that is the average itself: divide it by the loss of the whole batch": lambda: (6 / 1 + 3 / 5) / 2,
+        "you add the two losses: the processes take their mean": lambda: (6 / 1 + 3 / 5) / (9 / 6),
+        "the loss of the batch is divided by all positives, not by their mean": lambda: (6 / 1 + 3 / 5) / 2 / (9 / 3),
+        "that is how much is added: a ratio is asked for": lambda: (6 / 1 + 3 / 5) / 2 - 9 / 6,
+        "a mean of means is the mean of all where both count equally many: 1 and 5 are not": lambda: 1.0,
     },
 )
 
 
-def corners(box):
-    x, y, width, height = box
-    return x, y, x + width, y + height
+def whole(sums, positives):
+    return sums.sum(dim=0) / max(1, positives.sum().item())
 
 
-def by_place(content):
-    return {category["id"]: place for place, category in enumerate(content["categories"])}
+def each_its_own(sums, positives):
+    return (sums / positives.clamp(min=1)[:, None]).mean(dim=0)
 
 
-def read(content, corners=corners, label_of=by_place, kept=lambda annotation: not annotation.get("iscrowd")):
-    labels = label_of(content)
-    found: dict = {image["id"]: ([], []) for image in content["images"]}
-    for annotation in filter(kept, content["annotations"]):
-        boxes, classes = found[annotation["image_id"]]
-        boxes.append(corners(annotation["bbox"]))
-        classes.append(labels[annotation["category_id"]])
-    return {image: (np.array(boxes, dtype=float).reshape(-1, 4), np.array(c)) for image, (boxes, c) in found.items()}
+def each_its_own_added(sums, positives):
+    return (sums / positives.clamp(min=1)[:, None]).sum(dim=0)
 
 
-def centered(box):
-    x, y, width, height = box
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+def mean_over_processes(sums, positives):
+    return whole(sums, positives) / len(sums)
 
 
-def by_id(content, less=0):
-    return {category["id"]: category["id"] - less for category in content["categories"]}
+def one_for_each_process(sums, positives):
+    return sums.sum(dim=0) / positives.clamp(min=1).sum()
 
 
-def by_order_of_ids(content):
-    return {number: place for place, number in enumerate(sorted(by_id(content)))}
+def no_least(sums, positives):
+    return sums.sum(dim=0) / positives.sum()
 
 
-def by_appearance(content):
-    seen = dict.fromkeys(annotation["category_id"] for annotation in content["annotations"])
-    return {number: place for place, number in enumerate(seen)}
+def without_the_empty(sums, positives):
+    return whole(sums[positives > 0], positives)
 
 
-def without_empty(content):
-    return {image: found for image, found in read(content).items() if len(found[0])}
+def undivided(sums, positives):
+    return sums.sum(dim=0)
 
 
-def flat_if_empty(content):
-    return {image: (boxes if len(boxes) else np.zeros(0), c) for image, (boxes, c) in read(content).items()}
+GRADIENTS = torch.tensor([[0.8, -0.2, 0.1], [-0.3, 0.5, 0.4], [0.6, 0.7, -0.9]], dtype=torch.float64)
 
-
-def annotation(image, category, *box, **more):
-    return {"image_id": image, "category_id": category, "bbox": list(box)} | more
-
-
-CONTENT = {
-    "images": [{"id": 12, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}, {"id": 9, "file_name": "c.jpg"}],
-    "categories": [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 44, "name": "bottle"}],
-    "annotations": [
-        annotation(7, 44, 30.0, 20.0, 40.0, 10.0),
-        annotation(12, 1, 5.0, 6.0, 7.0, 20.0),
-        annotation(7, 18, 0.0, 12.5, 30.5, 3.0),
-        annotation(12, 1, 2.0, 2.0, 60.0, 50.0, iscrowd=1),
-        annotation(7, 44, 1.0, 2.0, 3.0, 4.0),
-    ],
-}
-
-coco_boxes = Check(
-    reference=read,
-    cases=(*((CONTENT | {"annotations": some},) for some in ([], CONTENT["annotations"][:1])), (CONTENT,)),
-    mistakes={
-        "a COCO box is left, top, width and height: turn it into corners": lambda content: read(content, corners=tuple),
-        "the first two numbers are the left upper corner, not the center": lambda content: read(
-            content, corners=centered
-        ),
-        "ids of categories have gaps and start anywhere: a label is the place in the list": lambda content: read(
-            content, label_of=by_id
-        ),
-        "ids of categories have gaps: one less than the id is no label": lambda content: read(
-            content, label_of=lambda content: by_id(content, less=1)
-        ),
-        "you number the categories by their ids: the list has an order of its own": lambda content: read(
-            content, label_of=by_order_of_ids
-        ),
-        "you number the categories as they appear: another file would number them otherwise": lambda content: read(
-            content, label_of=by_appearance
-        ),
-        "a crowd is a box around many objects: leave it out": lambda content: read(content, kept=lambda _: True),
-        "you keep the crowds alone: leave them out": lambda content: read(
-            content, kept=lambda annotation: annotation.get("iscrowd")
-        ),
-        "an image without boxes is a lesson in background: keep it": without_empty,
-        "no boxes are an array of shape (0, 4): no row, and still four columns": flat_if_empty,
-    },
-)
-
-
-def square(picture, gray=0.5, scale=255.0):
-    height, width, _ = picture.shape
-    pixels = torch.full((3, max(height, width), max(height, width)), gray, dtype=torch.float64)
-    pixels[:, :height, :width] = torch.from_numpy(picture).permute(2, 0, 1) / scale
-    return pixels
-
-
-def own_maximum(picture):
-    return square(picture, scale=float(picture.max()))
-
-
-def cut_to_whole(picture):
-    return torch.where(square(picture, gray=-1.0) < 0, 127 / 255, square(picture))
-
-
-def whole_division(picture):
-    return square(picture, scale=1.0).div(255, rounding_mode="floor").where(square(picture, gray=-1.0) >= 0, 0.5)
-
-
-def reshaped(picture):
-    return square(picture.reshape(3, *picture.shape[:2]).transpose(1, 2, 0))
-
-
-def turned(picture):
-    return square(picture).transpose(1, 2)
-
-
-def blue_first(picture):
-    return square(picture).flip(0)
-
-
-def in_the_middle(picture):
-    height, width, _ = picture.shape
-    side = max(height, width)
-    return square(picture).roll(((side - height) // 2, (side - width) // 2), dims=(1, 2))
-
-
-def channels_last(picture):
-    return square(picture).permute(1, 2, 0)
-
-
-WIDE = np.array([[[0, 10, 200], [30, 255, 7], [1, 2, 3]], [[9, 8, 7], [100, 0, 50], [60, 70, 80]]], dtype=np.uint8)
-TALL = WIDE.transpose(1, 0, 2).copy()
-DARK = (WIDE // 4).astype(np.uint8)
-
-picture_in_a_square = Check(
-    reference=square,
-    cases=((WIDE,), (TALL,), (DARK,), (WIDE[:1],)),
-    mistakes={
-        "pixels from 0 to 255: the network has learned from 0 to 1": lambda picture: square(
-            picture, gray=127.5, scale=1.0
-        ),
-        "the picture lies between 0 and 1 and the gray does not: divide both by 255": lambda picture: square(
-            picture, gray=127.5
-        ),
-        "the gray lies between 0 and 1 and the picture does not: divide it by 255": lambda picture: square(
-            picture, scale=1.0
-        ),
-        "the rest is gray, not black": lambda picture: square(picture, gray=0.0),
-        "divide by 255, the largest that a pixel can be, not by that of each picture": own_maximum,
-        "divide by 255, so that the largest becomes 1": lambda picture: square(picture, scale=256.0),
-        "whole numbers have no half: turn the picture into float64 before you fill the rest": cut_to_whole,
-        "a division of whole numbers leaves 0 and 1 alone: turn the picture into float64 first": whole_division,
-        "the picture belongs into the upper left: its boxes are not moved": in_the_middle,
-        "reshape scrambles the colors: permute moves the axes": reshaped,
-        "rows and columns have changed places": turned,
-        "red and blue have changed places": blue_first,
-        "the colors come first: the shape is (3, side, side)": channels_last,
-    },
-)
-
-FAULTS = ("crowd", "box without area", "box outside the image")
-
-
-def fault(annotation, width, height):
-    x, y, w, h = annotation["bbox"]
-    if annotation.get("iscrowd"):
-        return "crowd"
-    if w <= 0 or h <= 0:
-        return "box without area"
-    return "box outside the image" if x >= width or y >= height or x + w <= 0 or y + h <= 0 else None
-
-
-def cut(box, width, height):
-    x1, y1, x2, y2 = corners(box)
-    return [max(0, x1), max(0, y1), min(width, x2), min(height, y2)]
-
-
-def factors(width, height, size):
-    return letterbox(width, height, size).numpy()
-
-
-def clean(annotations, width, height, size, fault=fault, cut=cut, factors=factors, moved=0.0):
-    boxes, left_out = [], dict.fromkeys(FAULTS, 0)
-    for entry in annotations:
-        what = fault(entry, width, height)
-        if what:
-            left_out[what] += 1
-        else:
-            boxes.append(cut(entry["bbox"], width, height))
-    return np.array(boxes, dtype=float).reshape(-1, 4) * factors(width, height, size) + moved, left_out
-
-
-def kept_outside(annotation, width, height):
-    what = fault(annotation, width, height)
-    return None if what == "box outside the image" else what
-
-
-def kept_crowd(annotation, width, height):
-    return fault(annotation | {"iscrowd": 0}, width, height)
-
-
-def crowd_last(annotation, width, height):
-    return kept_crowd(annotation, width, height) or fault(annotation, width, height)
-
-
-def dropped_if_cut(annotation, width, height):
-    box = annotation["bbox"]
-    beyond = cut(box, width, height) != list(corners(box))
-    return fault(annotation, width, height) or ("box outside the image" if beyond else None)
-
-
-def touching(annotation, width, height):
-    x, y, w, h = annotation["bbox"]
-    what = fault(annotation, width, height)
-    return None if what == FAULTS[2] and (x == width or y == height or x + w == 0 or y + h == 0) else what
-
-
-def size_cut(box, width, height):
-    x, y, w, h = box
-    x, y, w, h = max(0, x), max(0, y), min(width, w), min(height, h)
-    return [x, y, x + w, y + h]
-
-
-def moved_in(box, width, height):
-    x, y, w, h = box
-    return cut([max(0, x), max(0, y), w, h], width, height)
-
-
-def stretched(width, height, size):
-    return np.array([size / width, size / height] * 2)
-
-
-def unrounded(width, height, size):
-    return size / max(width, height)
-
-
-def cut_to_pixels(width, height, size):
-    return np.array([max(1, int(side * size / max(width, height))) / side for side in (width, height)] * 2)
-
-
-def rounded_to_nothing(width, height, size):
-    return np.array([round(side * size / max(width, height)) / side for side in (width, height)] * 2)
-
-
-def shorter(width, height, size):
-    return size / min(width, height)
-
-
-def centered_square(annotations, width, height, size):
-    across, down = factors(width, height, size)[:2]
-    boxes, left_out = clean(annotations, width, height, size)
-    return boxes + np.array([size - across * width, size - down * height] * 2) / 2, left_out
-
-
-def cut_in_the_square(annotations, width, height, size):
-    boxes, left_out = clean(annotations, width, height, size, cut=lambda box, *_: corners(box))
-    return boxes.clip(0, size), left_out
-
-
-def flat_if_none(annotations, width, height, size):
-    boxes, left_out = clean(annotations, width, height, size)
-    return (boxes if len(boxes) else np.zeros(0)), left_out
-
-
-def boxed(*box, **more):
-    return {"bbox": list(box)} | more
-
-
-ANNOTATIONS = [
-    boxed(30.0, 18.0, 25.0, 36.0),
-    boxed(-8.0, 5.0, 20.0, 70.0),
-    boxed(40.0, -12.0, 75.0, 30.0),
-    boxed(120.0, 10.0, 12.0, 12.0),
-    boxed(10.0, 10.0, -5.0, 9.0),
-    boxed(10.0, 10.0, 5.0, 0.0),
-    boxed(0.0, 0.0, 0.0, 50.0, iscrowd=1),
-    boxed(3.0, 4.0, 40.0, 50.0, iscrowd=1),
-    boxed(100.0, 20.0, 10.0, 10.0),
-]
-
-letterboxed_boxes = Check(
-    reference=clean,
+batch_gradient = Check(
+    reference=whole,
     cases=(
-        ([], 48, 48, 64),
-        *(([entry], 100, 60, 64) for entry in ANNOTATIONS),
-        (ANNOTATIONS, 60, 100, 64),
-        (ANNOTATIONS[:1], 100, 67, 64),
-        ([boxed(200.0, 1.0, 300.0, 3.0)], 1000, 5, 64),
+        (GRADIENTS[:2], torch.tensor([1, 5])),
+        (GRADIENTS, torch.tensor([4, 0, 3])),
+        (GRADIENTS, torch.tensor([0, 0, 0])),
+        (GRADIENTS[:1], torch.tensor([2])),
     ),
     mistakes={
-        "a COCO box is left, top, width and height: turn it into corners": lambda *case: clean(
-            *case, cut=lambda box, width, height: [*box[:2], min(width, box[2]), min(height, box[3])]
+        "each process divides by its own positives: divide once, by those of all": each_its_own,
+        "each process divides by its own positives, and the parts are added: divide once, by those of all": (
+            each_its_own_added
         ),
-        "you cut the width and not the right edge: turn the box into corners first": lambda *case: clean(
-            *case, cut=size_cut
+        "the mean over the processes divides once too often: the divisor already is that of all": mean_over_processes,
+        "at least 1 holds for the total, not for the positives of each process": one_for_each_process,
+        "a batch without objects divides by zero: divide by at least 1": no_least,
+        "a process without positives has seen background: its gradient counts": without_the_empty,
+        "the sum over the processes is not divided by the positives yet": undivided,
+    },
+)
+
+
+def parts(w, batches):
+    """Gradient of the sum over the anchors of each small batch, and its positives."""
+    w = w.clone().requires_grad_()
+    gradients = [
+        torch.autograd.grad(losses.sigmoid_focal_loss(features @ w, labels, reduction="sum"), w)[0]
+        for features, labels in batches
+    ]
+    return torch.stack(gradients), torch.stack([(labels == 1).sum() for _, labels in batches])
+
+
+def accumulated(w, batches):
+    return whole(*parts(w, batches))
+
+
+def mean_of_batches(w, batches):
+    return each_its_own(*parts(w, batches))
+
+
+def sum_of_batches(w, batches):
+    return each_its_own_added(*parts(w, batches))
+
+
+def divided_by_batches_too(w, batches):
+    return mean_over_processes(*parts(w, batches))
+
+
+def positives_so_far(w, batches):
+    gradients, positives = parts(w, batches)
+    return (gradients / positives.cumsum(dim=0).clamp(min=1)[:, None]).sum(dim=0)
+
+
+def last_alone(w, batches):
+    gradients, positives = parts(w, batches)
+    return gradients[-1] / max(1, positives.sum().item())
+
+
+def last_positives(w, batches):
+    gradients, positives = parts(w, batches)
+    return gradients.sum(dim=0) / max(1, positives[-1].item())
+
+
+def by_anchors(w, batches):
+    return parts(w, batches)[0].sum(dim=0) / sum(len(labels) for _, labels in batches)
+
+
+def mean_of_pieces(w, batches):
+    sizes = torch.tensor([len(labels) for _, labels in batches])
+    return (parts(w, batches)[0] / sizes[:, None]).mean(dim=0)
+
+
+def by_batches(w, batches):
+    return parts(w, batches)[0].mean(dim=0)
+
+
+FEATURES = torch.tensor(
+    [[1.0, -0.5], [0.3, 0.8], [-1.2, 0.4], [0.6, 0.1], [-0.7, -0.9], [2.0, 0.2], [0.1, -1.5]], dtype=torch.float64
+)
+LABELS = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+SPLIT = list(zip(FEATURES.split([2, 3, 2]), LABELS.split([2, 3, 2])))
+WEIGHTS = torch.tensor([0.4, -0.3], dtype=torch.float64)
+
+accumulated_gradient = Check(
+    reference=accumulated,
+    cases=((WEIGHTS, SPLIT), (WEIGHTS, SPLIT[:2]), (WEIGHTS, SPLIT[2:]), (WEIGHTS, SPLIT[::-1])),
+    mistakes={
+        "each small batch is divided by its own positives, and then by their number: one divisor for all": (
+            mean_of_batches
         ),
-        "a box that starts before the edge loses that part: you move it in, with all of its width": lambda *case: clean(
-            *case, cut=moved_in
-        ),
-        "the boxes are not cut at the edge of the picture": lambda *case: clean(
-            *case, cut=lambda box, *_: corners(box)
-        ),
-        "cut at the edge of the picture, not of the square: boxes reach into the gray": cut_in_the_square,
-        "a box outside the image is cut to nothing, and still there: leave it out": lambda *case: clean(
-            *case, fault=kept_outside
-        ),
-        "a box that only touches the edge has nothing in the picture: it lies outside": lambda *case: clean(
-            *case, fault=touching
-        ),
-        "a box that reaches beyond the edge is left out: keep the part that is inside": lambda *case: clean(
-            *case, fault=dropped_if_cut
-        ),
-        "a crowd is a box around many objects: leave it out": lambda *case: clean(*case, fault=kept_crowd),
-        "a crowd without area is counted as a crowd: ask for that first": lambda *case: clean(*case, fault=crowd_last),
-        "width and height have one scale in a letterbox: you stretch the picture": lambda *case: clean(
-            *case, factors=stretched
-        ),
-        "the shorter side becomes whole pixels: its factor is a little off the other": lambda *case: clean(
-            *case, factors=unrounded
-        ),
-        "you cut the new side to a whole pixel: round it": lambda *case: clean(*case, factors=cut_to_pixels),
-        "a very flat picture keeps at least one pixel: your shorter side is 0": lambda *case: clean(
-            *case, factors=rounded_to_nothing
-        ),
-        "the longer side has to fit into the square, not the shorter": lambda *case: clean(*case, factors=shorter),
-        "no boxes are an array of shape (0, 4): no row, and still four columns": flat_if_none,
-        "the picture lies in the upper left of the square: its boxes are not moved": centered_square,
+        "each small batch is divided by its own positives: one divisor for all, known before the first": sum_of_batches,
+        "divided by the number of small batches as well: the divisor already is that of all": divided_by_batches_too,
+        "the positives counted so far are not those of the batch: count all of them first": positives_so_far,
+        "only the last small batch is left: gradients add up until they are cleared": last_alone,
+        "you divide by the positives of the last small batch: count all of them first": last_positives,
+        "a mean over the anchors of each piece: sum, and divide by the positives of all": mean_of_pieces,
+        "mean over all anchors: divide by the positives": by_anchors,
+        "divided by the number of small batches: divide by the positives of all": by_batches,
+    },
+)
+
+
+class Waiting(BaseException):
+    """A process has called ``total``, and the others are not there yet."""
+
+
+def summing(sums, asked):
+    """The ``total`` of one process: it knows these sums, and waits at the next one with its part of it in ``asked``."""
+    known = iter(sums)
+
+    def total(value):
+        added = next(known, None)
+        if added is None:
+            asked.append(torch.as_tensor(value).detach().clone())
+            raise Waiting
+        return added.clone()
+
+    return total
+
+
+def together(function, *shares):
+    """What the processes return, one for each share; a sentence where some would wait forever.
+
+    They run one after the other. At a sum that is not known yet a process stops, and when all have stopped there, the
+    sum is known, and all of them start again.
+    """
+    sums: list = []
+    while True:
+        asked: list = []
+        returned = []
+        for share in shares:
+            try:
+                returned.append(function(summing(sums, asked), START.clone(), copy.deepcopy(share)))
+            except Waiting:
+                pass
+        if not asked:
+            return None if all(result is None for result in returned) else returned
+        if returned:
+            return "some processes have ended, and the others wait for their part of a sum"
+        sums.append(torch.stack(asked).sum(dim=0))
+
+
+def clip(gradient):
+    return gradient * min(1, 0.2 / gradient.norm())
+
+
+def train(total, w, batches, positives_of=lambda total, own: total(own).clamp(min=1), add=None, skip=False, after=clip):
+    """One process: ``positives_of`` gives the divisor, ``add`` adds the gradients up, ``after`` comes last."""
+    for features, labels in batches:
+        gradient, positives = (part[0] for part in parts(w, [(features, labels)]))
+        if skip and positives == 0:
+            continue
+        gradient = gradient / positives_of(total, positives)
+        w = w - 0.5 * after(add(total, gradient) if add else total(gradient))
+    return w
+
+
+def own_positives(total, own):
+    return own.clamp(min=1)
+
+
+def mean(total, value):
+    return total(value) / total(torch.tensor(1))
+
+
+def mean_of_own(total, w, batches):
+    return train(total, w, batches, own_positives, mean)
+
+
+def sum_of_own(total, w, batches):
+    return train(total, w, batches, own_positives)
+
+
+def wrapper(total, w, batches):
+    return train(total, w, batches, add=mean)
+
+
+def apart(total, w, batches):
+    return train(total, w, batches, add=lambda total, gradient: gradient)
+
+
+def clipped_early(total, w, batches):
+    return train(total, w, batches, add=lambda total, gradient: total(clip(gradient)), after=lambda gradient: gradient)
+
+
+def not_clipped(total, w, batches):
+    return train(total, w, batches, after=lambda gradient: gradient)
+
+
+def divided_by_zero(total, w, batches):
+    return train(total, w, batches, lambda total, own: total(own))
+
+
+def one_each(total, w, batches):
+    return train(total, w, batches, lambda total, own: total(own.clamp(min=1)))
+
+
+def skipped(total, w, batches):
+    return train(total, w, batches, skip=True)
+
+
+def weights_averaged(total, w, batches):
+    for batch in batches:
+        w = mean(total, train(total, w, [batch], own_positives, lambda total, gradient: gradient))
+    return w
+
+
+START = torch.tensor([0.4, -0.3], dtype=torch.float64)
+SCENES = FEATURES[[0, 1, 2, 3, 4, 5, 6, 2, 3, 1, 0, 4]].view(3, 2, 2, 2)  # lessons, scenes, anchors, weights
+MARKED = torch.tensor([[[1, 0], [0, 0]], [[1, 1], [0, 1]], [[0, 0], [0, 0]]], dtype=torch.float64)
+LESSONS = list(zip(SCENES, MARKED))
+
+shared_training = Check(
+    reference=train,
+    probe=together,
+    tolerance=1e-5,  # torch's own clipping adds 1e-6 to the length
+    cases=(
+        ([LESSONS[0], LESSONS[1]], [LESSONS[1], LESSONS[0]]),
+        ([LESSONS[0], LESSONS[1]], [LESSONS[1], LESSONS[2]], [LESSONS[2], LESSONS[0]]),
+        ([LESSONS[2], LESSONS[0]], [LESSONS[2], LESSONS[0]]),
+    ),
+    mistakes={
+        "each process divides by its own positives, then the mean: divide by the positives of all": mean_of_own,
+        "each process divides by its own positives, then the sum: divide by the positives of all": sum_of_own,
+        "the mean over the processes divides once too often: the divisor already is that of all": wrapper,
+        "the gradients stay where they are, so each process trains a network of its own: add them up": apart,
+        "each process clips its own gradient: clip that of the batch, after the sum": clipped_early,
+        "the gradient is not clipped": not_clipped,
+        "a batch without objects divides by zero: divide by at least 1": divided_by_zero,
+        "at least 1 holds for the total, not for the positives of each process": one_each,
+        "a process without positives skips a sum: the others wait for it forever": skipped,
+        "you average the weights, not the gradients: each step was clipped and divided on its own": weights_averaged,
     },
 )

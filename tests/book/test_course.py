@@ -17,6 +17,7 @@ import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from focalbook.checks import BEGIN, END
@@ -96,16 +97,27 @@ def released(course, name):
     return path
 
 
+@pytest.fixture(scope="module")
+def kernel():
+    """One for all pages, since most of the time of a page is its kernel's start and its first imports."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env=ENVIRONMENT)
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize("name", SOURCES)
-def test_in_the_students_edition_the_checks_fail_in_their_friendly_way_and_nothing_else_does(name, course):
+def test_in_the_students_edition_the_checks_fail_in_their_friendly_way_and_nothing_else_does(name, course, kernel):
     notebook = read(released(course, name))
     stored = read(SOURCES[name])
     for cell, solved in zip(of(notebook, "solution"), of(stored, "solution"), strict=True):
         inside = solved.source.split(f"{BEGIN}\n")[1].split(END)[0]
         assert inside.strip() not in cell.source and "SOLUTION" not in cell.source
     assert not any(cell.get("outputs") for cell in notebook.cells)
-    resources = {"metadata": {"path": str(course)}}
-    NotebookClient(notebook, timeout=120, allow_errors=True, resources=resources).execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))  # what the page before has left
+    client = NotebookClient(notebook, kernel, timeout=120, allow_errors=True)
+    client.execute()
+    client.kc.stop_channels()
     for cell in notebook.cells:
         failed = [output.ename for output in cell.get("outputs", ()) if output.output_type == "error"]
         assert failed == (["NotYet"] if role(cell) == "check" else []), cell.source

@@ -37,7 +37,7 @@ PLANTED = {
     "a sign": ("17", replace("At logit $-12$", "At logit $12$"), TYPED),
     "a digit in a table": ("04", replace("| .25 | 33.7 |", "| .25 | 33.8 |"), TYPED),
     "a digit in a caption": ("08", replace(r"$\pi = 0.01$ (solid)", r"$\pi = 0.02$ (solid)"), TYPED),
-    "a digit in alt text": ("07", replace("Dashed lines at 0.4", "Dashed lines at 0.3"), TYPED),
+    "a digit in alt text": ("07", replace("squares, of 10 and", "squares, of 12 and"), TYPED),
     "a number in alt text": ("01", replace("the two boxes nearly agree", "the 2 boxes nearly agree"), TYPED),
     "a bound number": ("03", replace("{glue:text}`ratio`", "58"), TYPED),
     "a number's place": ("01", replace("of scene 24?", "of a scene?"), STALE),

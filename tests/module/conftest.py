@@ -16,7 +16,7 @@ def plans(monkeypatch, tmp_path):
     monkeypatch.setattr(evidence, "ProcessPoolExecutor", OneProcess)  # others would know the true studies
     for module in (experiments, evidence):
         monkeypatch.setattr(module, "STUDIES", studies)
-        monkeypatch.setattr(module, "sources_hash", remembered_hash)
+    monkeypatch.setattr(experiments, "sources_hash", remembered_hash)
     for module in (evidence, records):
         monkeypatch.setattr(module, "RECORDS", tmp_path / "records")
     return studies

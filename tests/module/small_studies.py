@@ -57,14 +57,15 @@ def small_studies():
     }
 
 
-def remembered_hash():
+def remembered_hash(names=sources.SOURCES):
     """``sources_hash``, parsing the same text only once."""
-    return _hash_of(tuple((Path(sources.__file__).parent / f"{name}.py").read_bytes() for name in sources.SOURCES))
+    folder = Path(sources.__file__).parent
+    return _hash_of(tuple(names), tuple((folder / f"{name}.py").read_bytes() for name in names))
 
 
 @cache
-def _hash_of(texts):
-    return sources.sources_hash()
+def _hash_of(names, texts):
+    return sources.sources_hash(names)
 
 
 class OneProcess:

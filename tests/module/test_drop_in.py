@@ -177,7 +177,7 @@ def on_a_gpu():
 
 
 def in_torchvisions_retinanet():
-    """The recipe of chapter 20, as it stands and scripted."""
+    """The recipe of chapter 21, as it stands and scripted."""
     try:
         from torchvision.models.detection import retinanet, retinanet_resnet50_fpn
     except (ImportError, RuntimeError) as error:  # a torchvision made for another torch has no operators

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 from small_studies import CHOICE, TINY, VERSIONS, crafted, edited, prefer, save_all
 
+from focalbook import experiments
 from focalbook.experiments import (
     bootstrap_interval,
     chosen,
+    chosen_rung,
     differences,
     judged,
     load_study,
@@ -17,12 +19,15 @@ from focalbook.experiments import (
     paired_gains,
     plan_of,
     runs,
+    sources_of,
     stale,
     table,
 )
+from focalbook.platelets import Fold
 from focalbook.records import checksum, load, path_of, save
 from focalbook.scenes import TEST
-from focalbook.studies import Claim
+from focalbook.sources import SOURCES, sources_hash
+from focalbook.studies import LADDER, Arm, Claim
 
 pytestmark = pytest.mark.usefixtures("plans")
 
@@ -174,6 +179,52 @@ def test_an_edited_record_is_refused_and_not_merely_stale():
         stale("choice")
 
 
+def test_the_code_that_reads_the_images_of_a_study_counts_too(plans):
+    plans["verdict"] = replace(plans["verdict"], reader=("coco", "turns"))
+    assert sources_of("choice") == sources_hash()
+    assert sources_of("verdict") == sources_hash((*SOURCES, "coco", "turns")) != sources_hash()
+
+
+# ---- scenes on which objects are missed ----
+
+
+def rung_for(plans, *scores):
+    """The rung and its steps that are chosen where cross-entropy has these AP50, after 2400 and after 4800 steps."""
+    steps = (2400, 4800)
+    arms = [f"{rung}, {count} steps" for rung in LADDER for count in steps]
+    plans["choice"] = replace(plans["choice"], arms=dict.fromkeys(arms, Arm(dict(gamma=0.0), "plain")), lrs=(0.01,))
+    by_arm = dict(zip(arms, (score for pair in scores for score in pair)))
+    save_all("choice", ap=lambda arm, lr, seed: by_arm[arm] + (seed - 100.5) / 50)
+    found = chosen_rung("choice")
+    return list(LADDER.values()).index(found["scenes"]) + 1, found["steps"]
+
+
+@pytest.mark.parametrize(
+    "scores, rung, steps",
+    [
+        (
+            ((0.9, 0.95), (0.60, 0.75), (0.5, 0.65), (0.2, 0.4)),
+            2,
+            4800,
+        ),  # the first within the band
+        (((0.9, 0.95), (0.73, 0.75), (0.5, 0.65), (0.2, 0.4)), 2, 2400),
+        (((0.9, 0.95), (0.80, 0.90), (0.3, 0.45), (0.2, 0.4)), 3, 4800),  # none within the band: the nearest to .65
+        (((0.3, 0.32), (0.20, 0.22), (0.1, 0.15), (0.1, 0.1)), 1, 2400),
+    ],
+)
+def test_the_rung_is_chosen_by_the_written_rule(plans, scores, rung, steps):
+    assert rung_for(plans, *scores) == (rung, steps)
+
+
+def test_the_scenes_of_a_study_are_those_of_the_rung_and_its_arms_changes_come_on_top(plans, monkeypatch):
+    rung = dict(scenes=LADDER["rung 2"], steps=2400)
+    monkeypatch.setattr(experiments, "chosen_rung", lambda study: rung if study == "difficulty" else {})
+    arms = {"less prior": Arm(dict(gamma=0.0), "cross-entropy", dict(prior=0.5))}
+    plans["ways"] = replace(plans["ways"], arms=arms, scenes_from="difficulty")
+    _, settings = plan_of("ways", "less prior", 0.02)
+    assert (settings.scenes, settings.steps, settings.prior) == (LADDER["rung 2"], 2400, 0.5)
+
+
 # ---- one table, differences, and the claims ----
 
 
@@ -213,6 +264,22 @@ def test_differences_are_paired_by_seed_whatever_their_order():
     assert differences(TABLE, "a", "b").tolist() == pytest.approx([0.25, 0.15])
 
 
+def test_a_difference_in_folds_is_one_of_each_fold_the_mean_over_its_seeds(plans):
+    folded = {
+        f"{arm}, fold {fold}": Arm(dict(gamma=0.0), f"{arm}, fold {fold}", dict(scenes=Fold(fold)))
+        for fold in range(2)
+        for arm in "ab"
+    }
+    plans["choice"] = replace(plans["choice"], arms=folded, lrs=(0.01,))
+    scores = {"a, fold 0": (0.5, 0.7), "b, fold 0": (0.2, 0.2), "a, fold 1": (0.1, 0.3), "b, fold 1": (0.3, 0.5)}
+    save_all("choice", ap=lambda arm, lr, seed: scores[arm][seed - 100])
+    found = table("choice")
+    assert set(found["arm"]) == set(found["like"]) == {"a", "b"} and sorted(found["fold"]) == [0] * 4 + [1] * 4
+    assert differences(found, "a", "b").tolist() == pytest.approx([0.4, -0.2])
+    with pytest.raises(ValueError, match="AP75 of a or b is NaN"):
+        differences(found.assign(AP75=found["AP75"].where(found["seed"] > 100)), "a", "b", "AP75")
+
+
 @pytest.mark.parametrize(
     "rival, message",
     [("c", r"a and c must have the same seeds, one run each, got \[0, 1\] and \[7\]"), ("d", "AP of a or d is NaN")],
@@ -248,7 +315,18 @@ def test_several_claims_are_corrected_together(plans):
     save_all("choice")
     save_all("verdict", ap=lambda family, lr, seed: 0.5 + (0.1 + seed / 30 if family == "focal loss" else 0))
     alone, together = judged([CLAIM]), judged([CLAIM, CLAIM, CLAIM])
-    assert together["Holm"][0] == pytest.approx(3 * alone["p"][0]) and alone["Holm"][0] == alone["p"][0]
+    assert together["corrected"][0] == pytest.approx(3 * alone["p"][0])
+    assert alone["corrected"][0] == alone["p"][0]
+
+
+def test_a_claim_whose_runs_are_under_way_is_not_judged_and_counts_in_the_correction(plans):
+    plans["verdict"] = replace(plans["verdict"], seeds=(0, 1, 2, 3))
+    plans["ways"] = replace(plans["ways"], under_way=True)
+    save_all("choice")
+    save_all("verdict", ap=lambda family, lr, seed: 0.5 + (0.1 + seed / 30 if family == "focal loss" else 0))
+    found = judged([CLAIM, replace(CLAIM, study="ways"), replace(CLAIM, margin=0.5)])
+    assert found["corrected"][0] == pytest.approx(3 * found["p"][0]) and math.isnan(found["p"][1])
+    assert found["holds"].tolist() == [True, None, True]
 
 
 # ---- gains, and their interval ----

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from focalbook import platelets
 from focalbook.coco import CocoFolder
+from focalbook.scenes import TEST, TRAIN
 
 FOLDER = Path(os.environ.get("FOCALBOOK_PLATELETS", Path(__file__).parents[3] / "shared" / "data" / "bccd"))
 """A clone's ``BCCD_Dataset/BCCD``, or the shrunk copies in COCO format."""
@@ -78,6 +80,27 @@ def test_a_clone_is_read_and_its_own_division_put_aside(voc):
 def test_a_class_that_is_not_there_is_named(voc):
     with pytest.raises(ValueError, match=r"only must name classes from Platelets, RBC, got \['WBC'\]"):
         CocoFolder(voc, 64, only=["WBC"])
+
+
+def test_a_fold_reads_its_pictures_where_the_environment_says(voc, monkeypatch):
+    monkeypatch.setenv(platelets.FOLDER, str(voc))
+    fold = platelets.Fold(1, omit=0, size=64)
+    names = platelets.folds(platelets.counted(voc))
+    data = platelets.data(voc, names[1], names[0], 64)
+    assert (fold.classes, fold.held_out, fold.fingerprint) == (data.classes, data.held_out, data.fingerprint)
+    for collection in (TRAIN, TEST):
+        ours, theirs = (one.batch([0, 1], collection, "cpu", torch.float32) for one in (fold, data))
+        assert all(map(torch.equal, ours, theirs))
+    assert platelets.Fold(2, size=64).fingerprint != fold.fingerprint
+
+
+@pytest.mark.parametrize("folder", [None, "", "nowhere"])
+def test_a_fold_without_pictures_says_where_they_come_from(folder, monkeypatch):
+    monkeypatch.delenv(platelets.FOLDER, raising=False)
+    if folder is not None:
+        monkeypatch.setenv(platelets.FOLDER, folder)
+    with pytest.raises(FileNotFoundError, match="FOCALBOOK_PLATELETS names no folder with them: git clone https"):
+        platelets.Fold(0).batch([0], TRAIN, "cpu", torch.float32)
 
 
 # ---- the platelets themselves ----

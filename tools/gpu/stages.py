@@ -258,7 +258,7 @@ def both_judged(seed: int, settings: TrainSettings, device: str, count: int) -> 
 
 # ---- the live chapters ----
 
-CHAPTERS = ("08-retinanet", "09-training", "10-average-precision", "20-your-own-data")
+CHAPTERS = ("08-retinanet", "09-training", "10-average-precision", "21-your-own-data")
 """Those that train while one watches."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
