@@ -313,7 +313,6 @@ SECOND = {
         collection=VALIDATION,
         rates_from="settings",
         settings=LONGER,
-        under_way=True,
     ),
     "missed objects": Study(
         question="Which loss finds more, where objects are missed?",
