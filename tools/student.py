@@ -26,7 +26,10 @@ def write(root, prefixes):
     api = NbGraderAPI(config=PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config())
     api.coursedir.root = str(root)
     written, kept, errors = [], [], {}
-    for folder in sorted(path for path in (root / SOURCE).iterdir() if path.name.startswith(tuple(prefixes))):
+    # A folder without a notebook is what git leaves of a chapter that has moved, where an editor kept something in it.
+    for folder in sorted({page.parent for page in (root / SOURCE).glob("*/*.ipynb")}):
+        if not folder.name.startswith(tuple(prefixes)):
+            continue
         if any(Path(api.coursedir.format_path(api.coursedir.release_directory, ".", folder.name)).glob("*.ipynb")):
             kept.append(folder.name)
             continue

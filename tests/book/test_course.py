@@ -83,8 +83,9 @@ def course(tmp_path_factory):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "book" / "exercises", root / "book" / "exercises")
+    (root / "book" / "exercises" / "18-moved" / ".ipynb_checkpoints").mkdir(parents=True)  # what git would leave of it
     made = run(root, "-m", "tools.student")
-    assert made.returncode == 0, made.stdout
+    assert made.returncode == 0 and "18-moved" not in made.stdout, made.stdout
     return root
 
 
