@@ -31,7 +31,7 @@ from focalbook.experiments import as_planned, plan_of, planned, runs, settings_o
 from focalbook.files import cure
 from focalbook.owners import owners_of
 from focalbook.platelets import Fold
-from focalbook.records import RECORDS, Record, checksum, load, save
+from focalbook.records import RECORDS, Record, checksum, load, path_of, save
 from focalbook.retinanet import Detections, RetinaNet
 from focalbook.scenes import DataSet, Scenes
 from focalbook.studies import LADDER, STUDIES
@@ -163,11 +163,11 @@ def replay(study: str) -> bool:
 
 
 def verify(study: str, tasks: Sequence[tuple[str, float, int]] | None = None) -> bool:
-    """Make a sample of the ``tasks`` (arm, lr, seed), of all runs of the study without, again; whether all agree.
+    """Make a sample of the ``tasks`` (arm, lr, seed), without them of all recorded runs, again; whether all agree.
 
     The records stay as they are. Explained in chapter 11.
     """
-    sample = [(study, *task) for task in sample_of(runs(study) if tasks is None else tasks)]
+    sample = [(study, *task) for task in sample_of(_recorded(study) if tasks is None else tasks)]
     with _workers() as pool:
         return all(list(pool.map(_agrees, sample)))
 
@@ -309,14 +309,27 @@ def _list(studies: Sequence[str]) -> int:
         try:
             made = f"{len(runs(study)) - len(stale(study)):3} of {len(runs(study)):3} runs made"
         except FileNotFoundError:  # nothing is chosen yet, so its runs have no learning rate
-            made = "waits for the study choice"
-        print(f"{study:19}{made:28}{STUDIES[study].question}")
+            made = f"waits for {STUDIES[study].rates_from}"
+        print(f"{study:22}{made:28}{STUDIES[study].question}")
     return 0
+
+
+def _recorded(study: str) -> list[tuple[str, float, int]]:
+    """The runs of a study; of one that is under way, those that have a record, which may be none."""
+    if not STUDIES[study].under_way:
+        return runs(study)
+    try:
+        return [task for task in runs(study) if path_of(study, *task).exists()]
+    except FileNotFoundError:  # what it chooses by is not made either
+        return []
 
 
 def _report(studies: Sequence[str]) -> int:
     for study in studies:  # a later study may need the earlier one's records
-        tasks = stale(study)
+        made = _recorded(study)
+        if STUDIES[study].under_way:
+            print(f"under way: {study}, {len(made)} runs made")
+        tasks = [task for task in stale(study) if task in made] if made else []
         for task in tasks:
             print("missing or stale:", study, *task)
         if tasks:

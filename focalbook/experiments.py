@@ -115,10 +115,10 @@ def differences(runs: pd.DataFrame, ours: str, rival: str, score: str = "AP") ->
     if not ours_by_run.index.is_unique or sorted(ours_by_run.index) != sorted(rival_by_run.index):
         seeds = sorted(ours_by_run.index), sorted(rival_by_run.index)
         raise ValueError(f"{ours} and {rival} must have the same seeds, one run each, got {seeds[0]} and {seeds[1]}")
-    found = (ours_by_run - rival_by_run).groupby(unit[0]).mean(numeric_only=True)
-    if (ours_by_run - rival_by_run).isna().any():
+    found = ours_by_run - rival_by_run
+    if found.isna().any():
         raise ValueError(f"{score} of {ours} or {rival} is NaN: there was nothing to judge by")
-    return found.sort_index().to_numpy(np.float64)
+    return found.groupby(unit[0]).mean().to_numpy(np.float64)  # in the order of the seeds, or of the folds
 
 
 def judged(claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:

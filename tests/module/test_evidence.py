@@ -258,6 +258,29 @@ def test_the_expected_time_of_a_run_grows_with_its_steps_and_is_measured_once(pl
     assert evidence.expected_seconds("choice", VERSIONS[1]) == pytest.approx(3 * first)
 
 
+def test_a_study_under_way_is_named_and_only_what_it_has_is_checked_and_made_again(plans, capsys, monkeypatch):
+    plans["verdict"] = replace(plans["verdict"], under_way=True)
+    plans["ways"] = replace(plans["ways"], under_way=True)
+    del plans["choice"]  # what is checked last would be missing
+    monkeypatch.setattr(
+        evidence, "runs", lambda study: missing() if study == "ways" else [("a", 0.1, 0), ("b", 0.1, 0)]
+    )
+    monkeypatch.setattr(evidence, "stale", lambda study: [("b", 0.1, 0)])
+    path_of("verdict", "a", 0.1, 0).parent.mkdir(parents=True)
+    path_of("verdict", "a", 0.1, 0).touch()
+    assert main(["--check"]) == 0
+    assert lines(capsys)[:2] == ["under way: verdict, 1 runs made", "under way: ways, 0 runs made"]
+    made = []
+    monkeypatch.setattr(evidence, "agrees", lambda *task: made.append(task) or True)
+    assert main(["--verify"]) == 0 and made == [("verdict", "a", 0.1, 0)]
+    path_of("verdict", "b", 0.1, 0).touch()
+    assert main(["--check"]) == 1 and lines(capsys)[-1] == "missing or stale: verdict b 0.1 0"
+
+
+def missing():
+    raise FileNotFoundError
+
+
 def test_where_the_scenes_are_not_chosen_yet_it_is_that_of_the_dearest(plans, monkeypatch):
     dearest = list(LADDER.values())[-1]
     monkeypatch.setattr(evidence, "_SECONDS", {(dearest, TINY.batch, "float32"): 0.01})
