@@ -4,8 +4,9 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from scipy import stats
 
-from focalbook import experiments, mining
+from focalbook import mining
 from focalbook.checks.check import Check
 
 RECORDED = (0.50, 0.53, 0.56)
@@ -79,26 +80,33 @@ paired_gain = Check(
 )
 
 
-def over_runs(ours, theirs, confidence=0.95):
-    return np.array(experiments.bootstrap_interval((ours - theirs).mean(axis=1), confidence))
+def student(gains, ddof=1, quantile=0.975, by=None):
+    half = stats.t.ppf(quantile, len(gains) - 1) * gains.std(ddof=ddof) / np.sqrt(by or len(gains))
+    return np.array([gains.mean() - half, gains.mean() + half])
+
+
+def over_runs(ours, theirs, **how):
+    return student((ours - theirs).mean(axis=1), **how)
 
 
 def over_all_values(ours, theirs):
-    return np.array(experiments.bootstrap_interval((ours - theirs).ravel()))
+    return student((ours - theirs).ravel())
 
 
 def over_classes(ours, theirs):
-    return np.array(experiments.bootstrap_interval((ours - theirs).mean(axis=0)))
+    return student((ours - theirs).mean(axis=0))
 
 
-def drawn_apart(ours, theirs):
-    generator = np.random.default_rng(0)
-    means = [generator.choice(side.mean(axis=1), (10_000, len(side))).mean(axis=1) for side in (ours, theirs)]
-    return np.quantile(means[0] - means[1], [0.025, 0.975])
+def two_samples(ours, theirs):
+    one, other = ours.mean(axis=1), theirs.mean(axis=1)
+    test = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    return np.array([test.low, test.high])
 
 
-def of_the_runs(ours, theirs):
-    return np.quantile((ours - theirs).mean(axis=1), [0.025, 0.975])
+def by_normal(ours, theirs):
+    gains = (ours - theirs).mean(axis=1)
+    half = stats.norm.ppf(0.975) * gains.std(ddof=1) / np.sqrt(len(gains))
+    return np.array([gains.mean() - half, gains.mean() + half])
 
 
 LEVEL = np.array([0.62, 0.44, 0.58, 0.49, 0.66, 0.53, 0.57])[:, None]
@@ -112,13 +120,16 @@ interval_over_runs = Check(
         (LEVEL + GAIN + BY_CLASS + WOBBLE, LEVEL + 0 * BY_CLASS),
         (LEVEL[1:] + GAIN[1:] + 0.3 * BY_CLASS, LEVEL[1:] - WOBBLE[1:]),
     ),
-    tolerance=0.04,
     mistakes={
-        "you draw from all values: the classes of one run share its luck, so draw whole runs": over_all_values,
-        "you draw the classes: what happens again, with other luck, is a run": over_classes,
-        "you draw the runs of the two losses apart: draw the differences, seed by seed": drawn_apart,
-        "that is where the runs lie: draw runs with replacement, take means, and see where these lie": of_the_runs,
-        "the middle 95 percent leave 2.5 percent on each side, not five": lambda *case: over_runs(*case, 0.90),
+        "you count all values: the classes of one run share its luck, so a run is one observation": over_all_values,
+        "you count the classes: what happens again, with other luck, is a run": over_classes,
+        "you take the two losses as two samples: take the differences, seed by seed": two_samples,
+        "that is where the runs lie: the error of their mean is smaller": lambda *case: over_runs(*case, by=1),
+        "1.96 is for many runs: with few take stats.t.ppf(0.975, n - 1)": by_normal,
+        "that is the deviation of a whole population: of a sample, divide by one less than its size": lambda *case: (
+            over_runs(*case, ddof=0)
+        ),
+        "the middle 95 percent leave 2.5 percent on each side, not five": lambda *case: over_runs(*case, quantile=0.95),
     },
 )
 

@@ -4,18 +4,21 @@ import math
 
 import numpy as np
 
-from focalbook import experiments
 from focalbook.checks.check import Check
+from focalbook.intervals import FEWEST, paired_interval
 
-HOLDS, FAILS, OPEN, NO_ROOM = "holds", "does not hold here", "not settled here", "no room here"
+HOLDS, FAILS, OPEN = "holds", "does not hold here", "not settled here"
+NO_ROOM, TOO_FEW = "no room here", "too few runs"
 
 any_wrong_verdict = Check(
-    reference=lambda: 1 - 0.85**10,
+    reference=lambda: 1 - 0.95**10,
     tolerance=5e-3,
     mistakes={
-        "that is the chance for one claim: ten claims have ten chances to go wrong": lambda: 0.15,
-        "chances of several events do not add up: with ten claims the sum is above 1": lambda: 10 * 0.15,
-        "that is the chance that all ten intervals catch the truth: take what is left": lambda: 0.85**10,
+        "that is the chance for one claim: ten claims have ten chances to go wrong": lambda: 0.05,
+        "chances of events that can happen together do not add up: with more claims the sum is above 1": lambda: (
+            10 * 0.05
+        ),
+        "that is the chance that all ten intervals catch the truth: take what is left": lambda: 0.95**10,
     },
 )
 
@@ -114,23 +117,44 @@ gain_per_doubling = Check(
 )
 
 
-def interval(values):
-    return experiments.bootstrap_interval(values) if len(values) >= 5 else (min(values), max(values))
+def student(values):
+    return paired_interval(values)[1:3]
 
 
-def board(scores, claims, interval=interval, room=lambda arm, rival: 1 - np.mean(rival)):
+def normal(values):
+    half = 1.96 * np.std(values, ddof=1) / math.sqrt(len(values))
+    return np.mean(values) - half, np.mean(values) + half
+
+
+def whole_range(values):
+    return min(values), max(values)
+
+
+def board(scores, claims, interval=student, room=lambda arm, rival: 1 - np.mean(rival), fewest=FEWEST):
     words = {}
     for name, (arm, rival, least) in claims.items():
-        low, high = interval(scores[arm] - scores[rival])
-        none = room(scores[arm], scores[rival]) < least
-        words[name] = NO_ROOM if none else judge(low, high, least, math.inf)
+        gains = scores[arm] - scores[rival]
+        if room(scores[arm], scores[rival]) < least:
+            words[name] = NO_ROOM
+        elif len(gains) < fewest:
+            words[name] = TOO_FEW
+        else:
+            words[name] = judge(*interval(gains), least, math.inf)
     return words
+
+
+def judged_first(scores, claims):
+    words = board(scores, claims)
+    return {name: TOO_FEW if len(scores[arm]) < FEWEST else words[name] for name, (arm, *_) in claims.items()}
 
 
 def unpaired(scores, claims):
     words = {}
     for name, (arm, rival, least) in claims.items():
-        (low, high), (rival_low, rival_high) = interval(scores[arm]), interval(scores[rival])
+        if len(scores[arm]) < FEWEST:
+            words[name] = TOO_FEW
+            continue
+        (low, high), (rival_low, rival_high) = student(scores[arm]), student(scores[rival])
         none = 1 - np.mean(scores[rival]) < least
         words[name] = NO_ROOM if none else judge(low - rival_high, high - rival_low, least, math.inf)
     return words
@@ -149,6 +173,11 @@ SCORES = {
     "found by halves": np.array([0.95, 0.96, 0.955, 0.965, 0.96]),
     "four runs": np.array([0.500, 0.58, 0.56, 0.61]),
     "four others": np.array([0.502, 0.53, 0.51, 0.55]),
+    "eight runs": np.array([0.53, 0.52, 0.495, 0.56, 0.53, 0.515, 0.51, 0.54]),
+    "eight others": np.array([0.50, 0.50, 0.50, 0.52, 0.50, 0.49, 0.50, 0.51]),
+    "three runs": np.array([0.61, 0.64, 0.66]),
+    "three others": np.array([0.57, 0.60, 0.61]),
+    "three nearly perfect": np.array([0.98, 0.99, 0.985]),
 }
 CLAIMS = {
     "better than cross-entropy": ("focal loss", "cross-entropy", 0.0),
@@ -159,6 +188,9 @@ CLAIMS = {
     "finds more by the gain of the paper": ("found by focal loss", "found by cross-entropy", 0.031),
     "finds more than halves by as much": ("found by focal loss", "found by halves", 0.031),
     "better in four runs": ("four runs", "four others", 0.0),
+    "better in eight runs": ("eight runs", "eight others", 0.0),
+    "better in three runs": ("three runs", "three others", 0.0),
+    "better than perfect in three runs": ("three runs", "three nearly perfect", 0.05),
 }
 
 scorecard = Check(
@@ -173,11 +205,15 @@ scorecard = Check(
         "the room is what the mean of the rival leaves below 1, not what its best run leaves": lambda *case: board(
             *case, room=lambda arm, rival: 1 - max(rival)
         ),
-        "four values are too few to draw from: below five seeds the interval is the range": lambda *case: board(
-            *case, interval=experiments.bootstrap_interval
+        "with three runs or fewer there is no interval: say that they are too few": lambda *case: board(
+            *case, interval=lambda values: whole_range(values) if len(values) < FEWEST else student(values), fewest=0
         ),
-        "the range of all runs is for less than five seeds: from five on, take the bootstrap": lambda *case: board(
-            *case, interval=lambda values: (min(values), max(values))
+        "ask for the room first: where there is none, more runs would not help": judged_first,
+        "of few runs the deviation is uncertain too: take Student's t in place of 1.96": lambda *case: board(
+            *case, interval=normal
+        ),
+        "that is the range of the gains: the interval is of their mean": lambda *case: board(
+            *case, interval=whole_range
         ),
         "you judge the mean alone: it takes the whole interval": lambda *case: board(
             *case, interval=lambda values: (np.mean(values), np.mean(values))
