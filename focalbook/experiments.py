@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from focalbook.intervals import equivalence, holm, paired_interval
 from focalbook.platelets import Fold
@@ -204,19 +204,3 @@ def paired_gains(
     if seeds != other_seeds:
         raise ValueError(f"{arm} and {other} must have the same seeds to be paired, got {seeds} and {other_seeds}")
     return np.array([a["AP"][score] - b["AP"][score] for a, b in zip(records[arm], records[other])])
-
-
-def bootstrap_interval(
-    values: ArrayLike, confidence: float = 0.95, draws: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of ``values`` (N,): (low, high), for seeds as paired differences.
-
-    ``draws`` means of N values drawn with replacement; the middle ``confidence`` of them. Raises ``ValueError`` for
-    values that are not finite, or none. Explained in chapter 11.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"values must be finite numbers, at least one, got {values.tolist()}")
-    means = np.random.default_rng(seed).choice(values, (draws, len(values))).mean(axis=1)
-    tail = (1 - confidence) / 2
-    return tuple(np.quantile(means, [tail, 1 - tail]).tolist())

@@ -9,7 +9,6 @@ from small_studies import CHOICE, TINY, VERSIONS, crafted, edited, prefer, save_
 
 from focalbook import experiments
 from focalbook.experiments import (
-    bootstrap_interval,
     chosen,
     chosen_rung,
     differences,
@@ -341,32 +340,6 @@ def test_gains_are_paired_by_seed_and_strangers_are_refused():
     assert paired_gains(records, "a", "b", "AP50").tolist() == [0.5, -0.5]
     with pytest.raises(ValueError, match=r"a and c must have the same seeds to be paired, got \[0, 1\] and \[7\]"):
         paired_gains(records, "a", "c")
-
-
-def test_equal_values_leave_nothing_uncertain():
-    assert bootstrap_interval([0.25] * 5) == (0.25, 0.25)
-
-
-def test_the_interval_of_many_values_is_that_of_the_normal_distribution():
-    values = [math.sin(k) for k in range(400)]  # standard deviation 1 / sqrt(2)
-    low, high = bootstrap_interval(values)
-    assert high - low == pytest.approx(2 * 1.96 * 0.5**0.5 / 400**0.5, rel=0.05)
-    assert (low + high) / 2 == pytest.approx(sum(values) / 400, abs=0.005)
-
-
-def test_more_confidence_takes_a_wider_interval():
-    (a, b), (c, d) = (bootstrap_interval([1.0, 2, 4, 8], confidence) for confidence in (0.5, 0.99))
-    assert c < a < b < d
-
-
-def test_the_interval_is_the_same_every_time():
-    assert bootstrap_interval([1.0, 2, 4]) == bootstrap_interval([1.0, 2, 4])
-
-
-@pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf, 1.0]])
-def test_an_interval_of_what_is_not_finite_is_refused(values):
-    with pytest.raises(ValueError, match="values must be finite numbers, at least one"):
-        bootstrap_interval(values)
 
 
 @pytest.mark.parametrize("aps", [[], [0.5, math.nan]])
