@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -190,17 +190,3 @@ def as_planned(study: str, arm: str, lr: float, seed: int) -> bool:
         bool(record.get("by scene")),
     )
     return "diverged" in record or found == (plan.drawn, sorted(plan.owners), plan.calibration, plan.by_scene)
-
-
-def paired_gains(
-    records: Mapping[str, Sequence[Record]], arm: str, other: str, score: str = "AP"
-) -> NDArray[np.float64]:
-    """What ``arm`` scores above ``other``, seed by seed: float64 (seeds,), in AP of [0, 1].
-
-    ``records``: from ``load_study``. ``score``: "AP", "AP50" or "AP75". Raises ``ValueError`` where the seeds of the
-    two do not pair up. Explained in chapter 11.
-    """
-    seeds, other_seeds = ([record["seed"] for record in records[name]] for name in (arm, other))
-    if seeds != other_seeds:
-        raise ValueError(f"{arm} and {other} must have the same seeds to be paired, got {seeds} and {other_seeds}")
-    return np.array([a["AP"][score] - b["AP"][score] for a, b in zip(records[arm], records[other])])

@@ -15,7 +15,6 @@ from focalbook.experiments import (
     judged,
     load_study,
     mean_ap,
-    paired_gains,
     plan_of,
     runs,
     sources_of,
@@ -329,17 +328,6 @@ def test_a_claim_whose_runs_are_under_way_is_not_judged_and_counts_in_the_correc
 
 
 # ---- gains, and their interval ----
-
-
-def test_gains_are_paired_by_seed_and_strangers_are_refused():
-    def record(seed, ap):
-        return {"seed": seed, "AP": {"AP": ap, "AP50": 2 * ap}}
-
-    records = {"a": [record(0, 0.5), record(1, 0.25)], "b": [record(0, 0.25), record(1, 0.5)], "c": [record(7, 0.5)]}
-    assert paired_gains(records, "a", "b").tolist() == [0.25, -0.25]
-    assert paired_gains(records, "a", "b", "AP50").tolist() == [0.5, -0.5]
-    with pytest.raises(ValueError, match=r"a and c must have the same seeds to be paired, got \[0, 1\] and \[7\]"):
-        paired_gains(records, "a", "c")
 
 
 @pytest.mark.parametrize("aps", [[], [0.5, math.nan]])
