@@ -71,10 +71,10 @@ hardest_share = Check(
 
 @cache
 def owned():
-    return experiments.load_study("owners")
+    return experiments.load_study("flood")
 
 
-def share(trained, read, kind, step="600", group="easy negatives", seeds=slice(None)):
+def share(trained, read, kind, step="1200", group="easy negatives", seeds=slice(None)):
     found = [record["owners"][step]["shares"][read][kind][group] for record in owned()[trained]]
     return float(np.mean(found[seeds]))
 
@@ -104,7 +104,7 @@ two_effects = Check(
         "the first is about the model that cross-entropy trained: yours reads the focal model": lambda kind: effects(
             kind, model=FL
         ),
-        "that is the untrained model: look at step 600": lambda kind: effects(kind, step="0"),
+        "that is the untrained model: look at step 1200": lambda kind: effects(kind, step="0"),
         "those are the hard negatives: the easy ones are asked for": lambda kind: effects(kind, group="hard negatives"),
         "that is one seed: average over the records of a loss": lambda kind: effects(kind, seeds=slice(1)),
         "the sign: the share under cross-entropy minus the share under focal loss": lambda kind: -effects(kind),
