@@ -258,6 +258,38 @@ def test_the_expected_time_of_a_run_grows_with_its_steps_and_is_measured_once(pl
     assert evidence.expected_seconds("choice", VERSIONS[1]) == pytest.approx(3 * first)
 
 
+@pytest.fixture
+def pictures(plans, monkeypatch):
+    """One of the studies reads pictures that are not here."""
+    monkeypatch.delenv("FOCALBOOK_PLATELETS", raising=False)
+    plans["verdict"] = replace(plans["verdict"], reader=("platelets",))
+    return (
+        "verdict: left out, its pictures are not here: name their folder by FOCALBOOK_PLATELETS (chapter 22 says how)"
+    )
+
+
+def test_a_study_without_its_pictures_is_left_out_with_a_line_and_the_others_are_made(pictures, made, capsys):
+    save_all("choice", ap=prefer)
+    assert main([]) == 1
+    assert {study for study, *_ in made} == {"ways"} and pictures in lines(capsys)
+    assert main(["--check", "ways"]) == 0
+
+
+def test_a_study_without_its_pictures_is_neither_made_again_nor_stamped(pictures, rewritten, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(evidence, "run", lambda *task: made.append(task[0]) or load(*task))
+    assert main(["--verify", "choice", "verdict"]) == 0
+    assert set(made) == {"choice"} and pictures in lines(capsys)
+    assert main(["--replay", "verdict"]) == 1
+    assert stale("verdict") == runs("verdict") and pictures in lines(capsys)
+
+
+def test_with_its_pictures_it_is_made(pictures, made, monkeypatch, capsys):
+    monkeypatch.setenv("FOCALBOOK_PLATELETS", "somewhere")
+    assert main([]) == 0 and "verdict" in {study for study, *_ in made}
+    assert pictures not in lines(capsys)
+
+
 def test_a_study_under_way_is_named_and_only_what_it_has_is_checked_and_made_again(plans, capsys, monkeypatch):
     plans["verdict"] = replace(plans["verdict"], under_way=True)
     plans["ways"] = replace(plans["ways"], under_way=True)
