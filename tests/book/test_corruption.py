@@ -7,6 +7,7 @@ alone.
 """
 
 import base64
+import copy
 import functools
 import json
 import re
@@ -346,6 +347,12 @@ def exchange_numbers(notebook):
     one["data"][RECORD], other["data"][RECORD] = other["data"][RECORD], one["data"][RECORD]
 
 
+def bind_again(notebook):
+    """A bound number a second time, as another cell would bind the same name."""
+    found = several_numbers(notebook)
+    found.append(copy.deepcopy(found[0]))
+
+
 def repaint_a_pixel(svg):
     """The SVG with one channel of one pixel of its first image changed by one."""
     packed = re.search(r'data:image/png;base64,([^"]*)', svg)[1]
@@ -608,6 +615,7 @@ KINDS = {
     "bound number deleted": Kind(executed, MISSING, delete_number),
     "bound number that is no text": Kind(executed, NUMBER, bound("wrong", 0.98)),
     "unbound name in prose": Kind(files, f"{UNBOUND}: nobody", say("{glue:text}`nobody`")),
+    "one name bound twice": Kind(files, "bound more than once", bind_again),
     "bound number no longer shown": Kind(files, f"{UNBOUND}: relative", replace("{glue:text}`relative`", "little")),
     # prose
     "number in prose": Kind(files, TYPED, replace("bring $p_t$ down to 0.05", "bring $p_t$ down to 0.06")),

@@ -7,6 +7,7 @@ import ast
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,9 @@ def _bound_faults(notebook: dict) -> Iterator[str]:
     """Names recorded in outputs and shown in prose must be the same."""
     shown = set(re.findall(r"\{glue:text\}`([^`:]+)`", "\n".join(markdown(notebook))))
     data = [output.get("data", {}) for cell in code_cells(notebook) for output in cell["outputs"]]
-    bound = {text(each[RECORD_NAME]) for each in data if RECORD_NAME in each}
-    yield from (f"bound but not shown, or shown but not bound: {name}" for name in sorted(bound ^ shown))
+    bound = Counter(text(each[RECORD_NAME]) for each in data if RECORD_NAME in each)
+    yield from (f"bound but not shown, or shown but not bound: {name}" for name in sorted(bound.keys() ^ shown))
+    yield from (f"bound more than once, and one of them shown: {name}" for name in bound if bound[name] > 1)
 
 
 def frame_faults(notebook: dict, following: str | None) -> Iterator[str]:
