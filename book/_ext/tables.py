@@ -1,10 +1,10 @@
 """Tables that a cell computed, and code in narrow places.
 
 pandas aligns every column to the right. A column of words, told by what stands in it, gets the class ``text`` and is
-aligned to the left; one with whole phrases also ``phrases``, which keeps it from being squeezed to a word a line. The
-ends of an interval stay on one line where there is room (``interval``), and a number always does (``whole``).
+aligned to the left; one with whole phrases also ``phrases``, which keeps it from being squeezed to a word a line. A
+number is never broken (``whole``), and the ends of an interval or two numbers in a cell only on a phone (``unbroken``).
 
-Code breaks after a dot or an underscore where it must break at all, and an option never after its dashes.
+Code in a table is broken only on a phone too, and code breaks after a dot or an underscore. An option never breaks.
 """
 
 import re
@@ -45,7 +45,8 @@ def told(table):
             names = list(next(places))
             if kind == "td":
                 names += ["whole"] * (" " not in text.strip())
-                text = INTERVAL.sub(r'<span class="interval">\g<0></span>', text)
+                names += ["unbroken"] * (" " in text.strip() and "phrases" not in names and not INTERVAL.search(text))
+                text = INTERVAL.sub(r'<span class="unbroken">\g<0></span>', text)
             told = f' class="{" ".join(names)}"' if names else ""
             return f"<{kind}{attributes}{told}>{text}</{kind}>"
 
@@ -78,6 +79,7 @@ def mark(app, doctree, page):
         if OPTION.fullmatch(" " + text, 1):
             node["classes"].append("whole")
         elif entry is not None or len(text) > LONG and " " not in text:
+            node["classes"] += ["unbroken"] * (entry is not None and " " not in text)
             break_at_places(node)
     for node in list(doctree.findall(lambda one: isinstance(one, desc_addname | desc_name))):
         break_at_places(node)
