@@ -1,7 +1,8 @@
 """What a page shows of a code cell, by what the cell does.
 
 - One that only keeps the books, binding numbers for the prose (``bind``) or setting the style (``use_style``), is left
-  out: it calls one of the two, prints and draws nothing, and leaves no name that a cell in view needs.
+  out: it calls one of the two or a function of the notebook that does, prints and draws nothing, and leaves no name
+  that a cell in view needs.
 - The code of a figure is folded above the figure.
 - All others are shown as they are.
 
@@ -36,21 +37,31 @@ def _tables(table):
         yield from _tables(child)
 
 
-def _keeps_books(source):
-    called = (one.func for one in ast.walk(ast.parse(source)) if isinstance(one, ast.Call))
-    return any(getattr(one, "id", getattr(one, "attr", None)) in BOOKKEEPING for one in called)
+def _calls(tree, functions):
+    called = (one.func for one in ast.walk(tree) if isinstance(one, ast.Call))
+    return any(getattr(one, "id", getattr(one, "attr", None)) in functions for one in called)
+
+
+def bookkeepers(cells):
+    """Names of the functions that keep the books: the two, and those of these cells that call one of them."""
+    found = set(BOOKKEEPING)
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            defined = (one for one in ast.walk(ast.parse("".join(cell["source"]))) if isinstance(one, ast.FunctionDef))
+            found |= {one.name for one in defined if _calls(one, found)}
+    return found
 
 
 def left_out(cells):
     """Indices of the cells, as JSON has them, that only keep the books."""
-    found, needed = set(), set()
+    found, needed, functions = set(), set(), bookkeepers(cells)
     for index, cell in reversed([*enumerate(cells)]):
         if cell["cell_type"] != "code":
             continue
         source = "".join(cell["source"])
         bound, read = names(source)
         silent = all(RECORD in output.get("data", ()) for output in cell["outputs"])
-        if silent and _keeps_books(source) and not bound & needed:
+        if silent and _calls(ast.parse(source), functions) and not bound & needed:
             found.add(index)
         else:
             needed = needed - bound | read

@@ -9,6 +9,7 @@ from math_core import LatexError, LatexToMathML
 from sphinx.util.math import get_node_equation_number
 
 CLINGS = re.compile(r"[.,;:!?)\]’”]+|-\w+")
+LEADS = re.compile(r"(?<!\S)[(\[“]+$")
 CONVERTER = LatexToMathML(fancy_error=False)
 
 
@@ -26,8 +27,8 @@ def mathml(tex, displayed=False):
 
 def visit_math(self, node):
     formula = mathml(node.astext())
-    if "clings" in node:
-        formula = f'<span class="whole">{formula}{node["clings"]}</span>'
+    if "clings" in node or "leads" in node:
+        formula = f'<span class="whole">{node.get("leads", "")}{formula}{node.get("clings", "")}</span>'
     self.body.append(formula)
     raise nodes.SkipNode
 
@@ -43,14 +44,20 @@ def visit_math_block(self, node):
 
 
 def keep_what_clings(app, doctree, page):
-    """Take what follows a formula without a space, a comma say, to the formula: a browser would break the line there,
-    whatever characters stand between."""
+    """Take what follows a formula without a space, a comma say, to the formula, and an opening bracket before it: a
+    browser would break the line there, whatever characters stand between."""
     for node in list(doctree.findall(nodes.math)):
         following = node.next_node(descend=False, siblings=True)
         found = isinstance(following, nodes.Text) and CLINGS.match(following)
         if found:
             node["clings"] = found[0]
             following.parent.replace(following, nodes.Text(following[found.end() :]))
+        place = node.parent.index(node)
+        before = node.parent[place - 1] if place else None
+        found = isinstance(before, nodes.Text) and LEADS.search(before)
+        if found:
+            node["leads"] = found[0]
+            before.parent.replace(before, nodes.Text(before[: found.start()]))
 
 
 def setup(app):

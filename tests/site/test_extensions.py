@@ -13,6 +13,7 @@ import exercises
 import formulas
 import offline
 import progress
+import tables
 import theme
 import values
 from sphinx.addnodes import desc_annotation
@@ -139,6 +140,73 @@ def test_what_follows_a_formula_without_a_space_stays_with_it(after, clings, res
     assert paragraph.children[2].astext() == rest
 
 
+@pytest.mark.parametrize(
+    "before, kept, leads",
+    [("loss (", "loss ", "("), ("the “", "the ", "“"), ("f(", "f(", None), ("with ", "with ", None)],
+)
+def test_a_bracket_that_opens_before_a_formula_stays_with_it(before, kept, leads):
+    formula = nodes.math("", "p_t")
+    paragraph = nodes.paragraph("", "", nodes.Text(before), formula)
+    formulas.keep_what_clings(None, paragraph, "page")
+    assert formula.get("leads") == leads
+    assert paragraph.children[0].astext() == kept
+
+
+@pytest.mark.parametrize(
+    "column, classes",
+    [
+        (["0.03", "1,200", ""], []),
+        (["+0.03 [0.01, 0.05]"], []),
+        (["holds", "", "fails here"], ["text"]),
+        (["yes, by about 0.02", "no"], ["text", "phrases"]),
+        (["", ""], []),
+    ],
+)
+def test_a_column_of_words_is_told_by_what_stands_in_it(column, classes):
+    assert tables.classes_of(column) == classes
+
+
+TABLE = """<table border="1" class="dataframe">
+<thead><tr style="text-align: right;"><th>claim</th><th>here</th><th>it</th></tr></thead>
+<tbody><tr><th>1</th><td>0.03 [0.01, 0.05]</td><td>holds</td></tr></tbody>
+</table>"""
+
+
+def test_the_cells_of_a_table_are_told_apart_and_say_what_they_said():
+    marked = tables.told(TABLE)
+    assert '<th>here</th><th class="text">it</th>' in marked
+    assert '<td>0.03 <span class="unbroken">[0.01, 0.05]</span></td><td class="text whole">holds</td>' in marked
+    assert re.sub("<[^>]*>", "", marked) == re.sub("<[^>]*>", "", TABLE)
+
+
+@pytest.mark.parametrize("odd", [TABLE.replace("<th>1", '<th rowspan="2">1'), TABLE.replace("<th>claim</th>", "")])
+def test_a_table_whose_rows_are_not_alike_is_left_as_it_is(odd):
+    assert tables.told(odd) == odd
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("checks.pull_ratio", ["checks.", "pull_", "ratio"]),
+        ("retinanet.py:186", ["retinanet.", "py:186"]),
+        ("--batch", ["--batch"]),
+        ("…", ["…"]),
+    ],
+)
+def test_code_breaks_after_dots_and_underscores_and_says_what_it_said(text, parts):
+    node = nodes.literal("", text)
+    tables.break_at_places(node)
+    assert [one.astext() for one in node.children if isinstance(one, nodes.Text)] == parts
+
+
+def test_an_option_of_a_command_stays_on_one_line():
+    block = '<div class="highlight-console notranslate"><div class="highlight"><pre>run --size 256 a-b</pre>'
+    page = SimpleNamespace(builder=SimpleNamespace(format="html"))
+    context = dict(body=block + "<p>one --two</p>")
+    tables.keep_options(page, "page", "", context, None)
+    assert context["body"] == block.replace("--size", '<span class="whole">--size</span>') + "<p>one --two</p>"
+
+
 def test_a_solution_is_shown_without_the_marks_for_the_grader():
     code = "def f(x):\n    ### BEGIN SOLUTION\n    return x\n    ### END SOLUTION\n"
     block = nodes.literal_block(code, code)
@@ -197,6 +265,12 @@ def test_a_cell_that_does_more_is_shown(source, kinds, later):
 
 def test_what_a_cell_that_is_left_out_needs_may_be_left_out_too():
     assert cells.left_out([code("low = min(x)\nbind(low=str(low))"), code("bind(twice=str(2 * low))")]) == {0, 1}
+
+
+def test_a_function_that_keeps_the_books_and_what_calls_it_are_left_out():
+    helper = code("def bind_gain(name):\n    bind(**{name: '1'})")
+    by_loop = code("for name in rows:\n    bind_gain(name)", cells.RECORD)
+    assert cells.left_out([helper, by_loop, code("print(rows)", "text/plain")]) == {0, 1}
 
 
 def test_cells_that_draw_are_told_by_their_output():
