@@ -28,7 +28,7 @@ from offline import FORMULAS  # isort: skip
 STYLE = Path(__file__).with_suffix(".css")
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
 HEADING = re.compile(r"^h[1-6]$")
-SHORT = 24  # characters of an entry that stands on one line: an interval, or a name
+SHORT, LINE = 24, 90  # characters of an entry that stands on one line, an interval or a name, and of all in a row
 ANSWERS = "Hints, answers and solutions"
 
 
@@ -132,6 +132,17 @@ def contents(soup: BeautifulSoup, numbers: Mapping[str, int]) -> Tag:
     return made
 
 
+def keep_whole(table: Tag) -> None:
+    """Mark the columns of short entries, which are not to be broken, unless there are too many for the paper."""
+    columns = list(zip(*(row.find_all(["th", "td"]) for row in table.select("tbody tr"))))
+    widths = [max(len(cell.get_text()) for cell in column) for column in columns]
+    if sum(width for width in widths if width <= SHORT) <= LINE:
+        for column, width in zip(columns, widths):
+            if width <= SHORT:
+                for cell in column:
+                    cell["class"] = [*cell.get("class", []), "short"]
+
+
 def arranged(page: str) -> BeautifulSoup:
     """The one page of the whole book, arranged for paper, with contents that have no page numbers yet."""
     whole = BeautifulSoup(page, "html.parser")
@@ -151,9 +162,8 @@ def arranged(page: str) -> BeautifulSoup:
         page["class"] = "page"
         soup.find(id=f"document-{name}").decompose()  # before its section, it would be at the foot of the page before
         page.wrap(element(soup, "div", id=f"document-{name}"))
-    for cell in article.select("table.dataframe tbody :is(th, td)"):
-        if len(cell.get_text()) <= SHORT:
-            cell["class"] = "short"
+    for table in article.select("table.dataframe"):
+        keep_whole(table)
     article.append(move_to_the_end(soup, {name: page_of(soup, name) for name in EXERCISES}))
     for useless in article.select(".headerlink, button, script, details.above-input, .sd-btn"):
         useless.decompose()
