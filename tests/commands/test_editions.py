@@ -164,6 +164,7 @@ OPF = """<package><item href="a.xhtml" id="a" /><item href="_static/book.css" id
 <item href="c.svg" id="c" /></package>"""
 XHTML = """<html><link rel="stylesheet" href="_static/book.css" /><link rel="stylesheet" href="_static/epub.css" />
 <script>1</script><details><summary aria-label="x"><p>Show a solution</p><p>Hide it</p></summary></details>
+<details><summary aria-label="x"><p>Show the code of this figure</p><p>Hide it</p></summary></details>
 <style scoped>
 th {}</style><math><mfrac displaystyle="false"></mfrac><mtable displaystyle="true" scriptlevel="0"/></math>
 <math xmlns="http://www.w3.org/1998/Math/MathML"/></html>"""
@@ -172,25 +173,31 @@ SVG = """<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
 <svg><path id="space"/><path d="M1 1"/><image id="image0123456789" x="1"/><image id="scene-1"/></svg>"""
 
 
+NCX = '<text>Rare</text> </navLabel> <content src="book/01-a.xhtml" />'
+
+
 def test_an_epub_is_mended_and_has_no_more_than_it_needs():
     files = {"mimetype": b"application/epub+zip", "content.opf": OPF.encode(), "a.xhtml": XHTML.encode()}
     files |= {
         "c.svg": SVG.encode(),
-        "toc.ncx": b'<meta name="dtb:uid" content="BookId"/>',
+        "toc.ncx": b'<meta name="dtb:uid" content="BookId"/>' + NCX.encode(),
+        "nav.xhtml": b'<a href="book/01-a.xhtml">Rare</a><a href="book/exercises/01-a/exercises-01.xhtml">Try</a>',
         "_static/book.css": b"@layer",
     }
     made = {name: content.decode() for name, content in epub.mended(files | {"_static/epub.css": b"p {}"}).items()}
-    assert list(made) == ["mimetype", "content.opf", "a.xhtml", "c.svg", "toc.ncx", "_static/epub.css"]
+    assert list(made) == ["mimetype", "content.opf", "a.xhtml", "c.svg", "toc.ncx", "nav.xhtml", "_static/epub.css"]
     assert (
         made["content.opf"]
         == '<package><item properties="mathml" href="a.xhtml" id="a" /><item href="c.svg" id="c" /></package>'
     )
     assert "".join(made["a.xhtml"].split()) == (
         '<html><linkrel="stylesheet"href="_static/epub.css"/><details><summary>Asolution</summary></details>'
+        "<details><summary>Thecodeofthisfigure</summary></details>"
         '<mathxmlns="http://www.w3.org/1998/Math/MathML"><mfrac></mfrac><mtabledisplaystyle="true"/></math>'
         '<mathxmlns="http://www.w3.org/1998/Math/MathML"/></html>'
     )
     assert made["c.svg"] == '<svg><path d="M0 0" id="space"/><path d="M1 1"/><image x="1"/><image id="scene-1"/></svg>'
+    assert ">1. Rare<" in made["nav.xhtml"] and ">Try<" in made["nav.xhtml"] and ">1. Rare<" in made["toc.ncx"]
     assert epub.IDENTIFIER in made["toc.ncx"] and made["_static/epub.css"].startswith("p {}\n")
 
 
