@@ -81,7 +81,10 @@ def unfolded(soup: BeautifulSoup, fold: Tag) -> Tag:
     name = "A solution" if "solution" in summary.get_text() else text_of(summary)
     block = element(soup, "div", element(soup, "p", name, class_="name"), class_="unfolded")
     block.extend([child.extract() for child in list(fold.children)])
+    place = fold.parent
     fold.decompose()
+    if "cell" in place.get("class", []) and not place.get_text(strip=True):
+        place.decompose()
     return block
 
 
