@@ -12,7 +12,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from tasks import ROOT
-from tools.chromium import NAMES
+from tools.chromium import NAMES, launched
 from tools.editions import bundle, epub, pdf, slides
 
 
@@ -80,13 +80,33 @@ def test_the_slides_are_a_folder_that_needs_nothing_else(deck, lecture, tmp_path
     assert not any(slide.notes in handout for slide in deck)  # they have the answers
 
 
+def explorers_of(path):
+    """How many explorers a deck has, how many of them have controls, and what its scripts complain of."""
+    with launched() as browser:
+        tab = browser.new_page()
+        complaints = []
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(path.as_uri())
+        tab.wait_for_function("Reveal.isReady()")
+        return tab.locator(".explorer").count(), tab.locator(".explorer form").count(), complaints
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, NAMES)), reason="no Chromium or Chrome to show it")
+def test_the_explorers_of_the_deck_have_controls(deck, lecture, tmp_path):
+    slides.write(deck, lecture, tmp_path / "slides")
+    with ThreadPoolExecutor(1) as own:
+        assert own.submit(explorers_of, tmp_path / "slides" / "index.html").result() == (2, 2, [])
+
+
 PAGE = """<html><head><link rel="stylesheet" href="a.css"><script src="a.js"></script></head><body><article>
 <section id="book"><h1>The book<a class="headerlink">#</a></h1><p>Begin.</p>
 <div class="toctree-wrapper">%s</div></section></article></body></html>"""
 CHAPTER = """<span id="document-%s"></span><section id="of-%s"><h2>%s<a class="headerlink">#</a></h2>
 <section id="task"><h3>How much?</h3><p><a href="book/index.html#task">see</a></p>
 <details><summary>Hint 1</summary><p>Divide.</p></details>
-<details><summary>Show a solution</summary><pre>1 / 2</pre></details></section></section>"""
+<details><summary>Show a solution</summary><pre>1 / 2</pre></details>
+<p>Back to <a href="#a">chapter 1</a>.</p></section></section>"""
 
 
 @pytest.fixture
@@ -106,10 +126,11 @@ def paper(monkeypatch):
 def test_on_paper_answers_stand_at_the_end_with_links_there_and_back(paper):
     exercise, end = paper.find(id="of-e"), paper.find(id="answers")
     assert not exercise.find("details") and "Divide." not in exercise.get_text()
+    assert "Back to" not in paper.find("article").get_text().split("Exercises: rare")[1]
     assert re.sub(r"\s+", " ", end.get_text(" ")).endswith("How much? Hint 1 Divide. A solution 1 / 2")
     for link in [exercise.select_one(".to-answers a"), end.select_one("h3 a")]:
         assert paper.find(id=link["href"].removeprefix("#"))
-    assert [link["href"] for link in paper.select("article p:not([class]) a")] == ["#task"] * 2
+    assert [link["href"] for link in paper.select("article p:not([class]) a")] == ["#task", "#a", "#task"]
     assert not paper.find("script") and not paper.select(".headerlink")
 
 
@@ -125,13 +146,17 @@ def test_the_contents_name_every_page_of_the_book_with_its_number(paper):
 def test_a_printed_book_has_numbers_bookmarks_and_tags(paper, tmp_path):
     (nav,) = paper.select("nav.page-numbers")
     nav.replace_with(pdf.contents(paper, {}))
+    (tmp_path / "_static").mkdir()
+    shutil.copy(pdf.STYLE, tmp_path / "_static")
     (tmp_path / "paper.html").write_text(str(paper), "utf-8")
     with ThreadPoolExecutor(1) as own:  # this one's may have a loop that runs, of the browser of the site's tests
         own.submit(pdf.printed, tmp_path / "paper.html", tmp_path / "book.pdf").result()
-    assert "document-book/01-a" in pdf.page_numbers(tmp_path / "book.pdf")
-    assert pdf.finished(tmp_path / "book.pdf") == 2
+    numbers = pdf.page_numbers(tmp_path / "book.pdf")
+    assert [numbers[name] for name in ("document-book/index", "document-book/01-a", "answers")] == [3, 4, 6]
+    headings = [pdf.text_of(heading) for heading in paper.find_all(pdf.HEADING)]
+    assert pdf.finished(tmp_path / "book.pdf", headings) == 6
     with pikepdf.open(tmp_path / "book.pdf") as book, book.open_outline() as outline:
-        assert outline.root[-1].title == pdf.ANSWERS
+        assert [bookmark.title for bookmark in outline.root] == ["The book", "1. Rare", "Exercises: rare", pdf.ANSWERS]
         assert book.Root.MarkInfo.Marked and book.Root.Lang == "en" and "authors" in str(book.docinfo["/Author"])
 
 
@@ -139,6 +164,7 @@ OPF = """<package><item href="a.xhtml" id="a" /><item href="_static/book.css" id
 <item href="c.svg" id="c" /></package>"""
 XHTML = """<html><link rel="stylesheet" href="_static/book.css" /><link rel="stylesheet" href="_static/epub.css" />
 <script>1</script><details><summary aria-label="x"><p>Show a solution</p><p>Hide it</p></summary></details>
+<details><summary aria-label="x"><p>Show the code of this figure</p><p>Hide it</p></summary></details>
 <style scoped>
 th {}</style><math><mfrac displaystyle="false"></mfrac><mtable displaystyle="true" scriptlevel="0"/></math>
 <math xmlns="http://www.w3.org/1998/Math/MathML"/></html>"""
@@ -147,25 +173,31 @@ SVG = """<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN"
 <svg><path id="space"/><path d="M1 1"/><image id="image0123456789" x="1"/><image id="scene-1"/></svg>"""
 
 
+NCX = '<text>Rare</text> </navLabel> <content src="book/01-a.xhtml" />'
+
+
 def test_an_epub_is_mended_and_has_no_more_than_it_needs():
     files = {"mimetype": b"application/epub+zip", "content.opf": OPF.encode(), "a.xhtml": XHTML.encode()}
     files |= {
         "c.svg": SVG.encode(),
-        "toc.ncx": b'<meta name="dtb:uid" content="BookId"/>',
+        "toc.ncx": b'<meta name="dtb:uid" content="BookId"/>' + NCX.encode(),
+        "nav.xhtml": b'<a href="book/01-a.xhtml">Rare</a><a href="book/exercises/01-a/exercises-01.xhtml">Try</a>',
         "_static/book.css": b"@layer",
     }
     made = {name: content.decode() for name, content in epub.mended(files | {"_static/epub.css": b"p {}"}).items()}
-    assert list(made) == ["mimetype", "content.opf", "a.xhtml", "c.svg", "toc.ncx", "_static/epub.css"]
+    assert list(made) == ["mimetype", "content.opf", "a.xhtml", "c.svg", "toc.ncx", "nav.xhtml", "_static/epub.css"]
     assert (
         made["content.opf"]
         == '<package><item properties="mathml" href="a.xhtml" id="a" /><item href="c.svg" id="c" /></package>'
     )
     assert "".join(made["a.xhtml"].split()) == (
         '<html><linkrel="stylesheet"href="_static/epub.css"/><details><summary>Asolution</summary></details>'
+        "<details><summary>Thecodeofthisfigure</summary></details>"
         '<mathxmlns="http://www.w3.org/1998/Math/MathML"><mfrac></mfrac><mtabledisplaystyle="true"/></math>'
         '<mathxmlns="http://www.w3.org/1998/Math/MathML"/></html>'
     )
     assert made["c.svg"] == '<svg><path d="M0 0" id="space"/><path d="M1 1"/><image x="1"/><image id="scene-1"/></svg>'
+    assert ">1. Rare<" in made["nav.xhtml"] and ">Try<" in made["nav.xhtml"] and ">1. Rare<" in made["toc.ncx"]
     assert epub.IDENTIFIER in made["toc.ncx"] and made["_static/epub.css"].startswith("p {}\n")
 
 

@@ -33,7 +33,10 @@ SETTINGS = {
     "html_extra_path": [],
 }
 KEPT = ("_static/pygments.css", "_static/epub.css", "_static/file.png")  # the rest is for browsers
-SUMMARY = re.compile(r"<summary[^>]*>\s*<p.*?</summary>", re.DOTALL)
+CODE = re.compile(r"<summary[^>]*>\s*<p[^>]*>Show the code of this figure<.*?</summary>", re.DOTALL)
+SOLUTION = re.compile(r"<summary[^>]*>\s*<p[^>]*>Show a solution<.*?</summary>", re.DOTALL)
+LISTED = re.compile(r'(<a href="book/0?(\d+)-[^"/]*">)')  # a chapter in the contents
+POINT = re.compile(r'<text>([^<]*</text>\s*</navLabel>\s*<content src="book/0?(\d+)-[^"/]*")')  # in the old ones
 MENDS = {
     ".svg": (
         (re.compile(r"<!DOCTYPE svg.*?>\s*", re.DOTALL), ""),
@@ -50,9 +53,16 @@ MENDS = {
         # What these say holds without them; epubcheck knows MathML 3, where they stand on other elements.
         (re.compile(r'(<mtable\b[^>]*?) scriptlevel="0"'), r"\1"),
         (re.compile(r'<mfrac displaystyle="false">'), "<mfrac>"),
-        (SUMMARY, "<summary>A solution</summary>"),
+        (CODE, "<summary>The code of this figure</summary>"),
+        (SOLUTION, "<summary>A solution</summary>"),
+        (LISTED, r"\g<1>\g<2>. "),
+        (re.compile(r'(<nav epub:type="toc")>'), r'\g<1> class="numbered">'),  # by chapters, and not by its list
+        (re.compile(r"(<title>Table of Contents</title>)"), r"\g<1><style>.numbered ol { list-style: none; }</style>"),
     ),
-    ".ncx": ((re.compile(r'(name="dtb:uid" content=")[^"]*'), rf"\g<1>{IDENTIFIER}"),),
+    ".ncx": (
+        (re.compile(r'(name="dtb:uid" content=")[^"]*'), rf"\g<1>{IDENTIFIER}"),
+        (POINT, r"<text>\g<2>. \g<1>"),
+    ),
 }
 
 

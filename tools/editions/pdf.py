@@ -1,15 +1,16 @@
 """The book on paper, made of the site's own pages: ``make pdf``.
 
 Sphinx writes the whole book as one page. Before Chromium prints it, with bookmarks and tags, it gets a title page and
-contents, and what unfolds on the site, hints, answers and solutions, moves to the end. The contents need page numbers
-that only a printed book has: so it is printed twice, and must come out with the same pages both times.
+contents. What unfolds on the site moves to the end, hints, answers and solutions, or stays there, the code of figures.
+The contents need page numbers that only a printed book has: so it is printed twice, and must come out with the same
+pages both times.
 """
 
 import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -27,6 +28,7 @@ from offline import FORMULAS  # isort: skip
 STYLE = Path(__file__).with_suffix(".css")
 FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
 HEADING = re.compile(r"^h[1-6]$")
+SHORT, LINE = 24, 90  # characters of an entry that stands on one line, an interval or a name, and of all in a row
 ANSWERS = "Hints, answers and solutions"
 
 
@@ -53,6 +55,7 @@ def move_to_the_end(soup: BeautifulSoup, exercises: Mapping[str, Tag]) -> Tag:
     """Take what unfolds out of the pages of exercises; return it as a section. Links lead there and back."""
     end = element(soup, "section", element(soup, "h1", ANSWERS), id="answers", class_="page")
     for name, page in exercises.items():
+        page.find_all(turns_back)[-1].decompose()
         place = f"answers-{Path(name).stem[-2:]}"
         end.append(element(soup, "h2", text_of(page)))
         for number, part in enumerate(page.find_all("section", recursive=False)):
@@ -67,13 +70,21 @@ def move_to_the_end(soup: BeautifulSoup, exercises: Mapping[str, Tag]) -> Tag:
     return end
 
 
+def turns_back(tag: Tag) -> bool:
+    """Whether this is the last line of a page of exercises, which on paper leads nowhere."""
+    return tag.name == "p" and tag.get_text().startswith("Back to ")
+
+
 def unfolded(soup: BeautifulSoup, fold: Tag) -> Tag:
     """What a fold holds, under its name, out of the place where it was."""
     summary = fold.find("summary").extract()
     name = "A solution" if "solution" in summary.get_text() else text_of(summary)
     block = element(soup, "div", element(soup, "p", name, class_="name"), class_="unfolded")
     block.extend([child.extract() for child in list(fold.children)])
+    place = fold.parent
     fold.decompose()
+    if "cell" in place.get("class", []) and not place.get_text(strip=True):
+        place.decompose()
     return block
 
 
@@ -86,6 +97,7 @@ def front(soup: BeautifulSoup) -> Tag:
         f"Every output was re-computed and compared between {dates[0]} and {dates[-1]}."
         if dates[0] != dates[-1]
         else f"Every output was re-computed and compared on {dates[0]}.",
+        "The code of the figures is in the notebooks, and on the site.",
         "Text and figures: CC BY 4.0. Code: BSD 3-Clause.",
     )
     return element(
@@ -123,6 +135,17 @@ def contents(soup: BeautifulSoup, numbers: Mapping[str, int]) -> Tag:
     return made
 
 
+def keep_whole(table: Tag) -> None:
+    """Mark the columns of short entries, which are not to be broken, unless there are too many for the paper."""
+    columns = list(zip(*(row.find_all(["th", "td"]) for row in table.select("tbody tr"))))
+    widths = [max(len(cell.get_text()) for cell in column) for column in columns]
+    if sum(width for width in widths if width <= SHORT) <= LINE:
+        for column, width in zip(columns, widths):
+            if width <= SHORT:
+                for cell in column:
+                    cell["class"] = [*cell.get("class", []), "short"]
+
+
 def arranged(page: str) -> BeautifulSoup:
     """The one page of the whole book, arranged for paper, with contents that have no page numbers yet."""
     whole = BeautifulSoup(page, "html.parser")
@@ -138,9 +161,14 @@ def arranged(page: str) -> BeautifulSoup:
         link["href"] = link["href"].removeprefix(f"{TOC['root']}.html")  # all is on one page
     soup.body.extend([front(soup), element(soup, "nav", class_="page-numbers"), article])
     for name in [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in flat(part["chapters"]))]:
-        page_of(soup, name)["class"] = "page"
+        page = page_of(soup, name)
+        page["class"] = "page"
+        soup.find(id=f"document-{name}").decompose()  # before its section, it would be at the foot of the page before
+        page.wrap(element(soup, "div", id=f"document-{name}"))
+    for table in article.select("table.dataframe"):
+        keep_whole(table)
     article.append(move_to_the_end(soup, {name: page_of(soup, name) for name in EXERCISES}))
-    for useless in article.select(".headerlink, button, script"):
+    for useless in article.select(".headerlink, button, script, details.above-input, .sd-btn"):
         useless.decompose()
     return soup
 
@@ -172,12 +200,26 @@ def page_numbers(path: Path) -> dict[str, int]:
         return {name: places[page] for name, page in found.items()}
 
 
-def finished(path: Path) -> int:
-    """Name the authors in a printed book and pack it, its thousands of tags above all. Returns the number of pages."""
+def finished(path: Path, headings: Sequence[str]) -> int:
+    """Name the authors in a printed book and pack it, its thousands of tags above all. Returns the number of pages.
+
+    There is a bookmark for each of the ``headings``. It gets its words from here: Chromium says those twice that begin
+    a page.
+    """
     with pikepdf.open(path, allow_overwriting_input=True) as book:
         book.docinfo["/Author"] = "The focal loss book's authors"
+        with book.open_outline() as outline:
+            for bookmark, words in zip(bookmarks(outline.root), headings, strict=True):
+                bookmark.title = words
         book.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)
         return len(book.pages)
+
+
+def bookmarks(items: Sequence[pikepdf.OutlineItem]) -> Iterator[pikepdf.OutlineItem]:
+    """All of them, in the order of the book."""
+    for item in items:
+        yield item
+        yield from bookmarks(item.children)
 
 
 def main() -> int:
@@ -196,7 +238,7 @@ def main() -> int:
     moved = [anchor for anchor in wanted if anchor not in numbers or before.get(anchor) != numbers[anchor]]
     if moved:
         raise SystemExit(f"focalbook: the page numbers in the contents of the PDF are wrong, first at {moved[0]}")
-    pages = finished(target)
+    pages = finished(target, [text_of(heading) for heading in soup.find_all(HEADING)])
     print(f"{pages} pages, {target.stat().st_size / 1e6:.1f} MB: {target}")
     return 0
 

@@ -29,7 +29,8 @@ from mdit_py_plugins.myst_role import myst_role_plugin
 from tasks import ROOT
 from tools.editions import BUILT
 
-from figures import stored  # isort: skip (the folder of the site's extensions is on the path by now)
+from explorer import SCRIPTS  # isort: skip (the folder of the site's extensions is on the path by now)
+from figures import stored  # isort: skip
 from formulas import mathml  # isort: skip
 from offline import store_the_font  # isort: skip
 
@@ -148,14 +149,15 @@ def write(slides: Sequence[Slide], lecture: Lecture, out: Path) -> None:
         shutil.copy(STATIC / name, out)
     for name in ("deck.css", "paper.css", "deck.js"):
         shutil.copy(OWN / name, out)
-    for name in lecture.explorers:
-        for path in [*(STATIC / "explorers").glob(f"{name}[.-]*"), *(STATIC / "explorers").glob("explorer.*")]:
+    explorers = list(dict.fromkeys([*SCRIPTS, *lecture.explorers]))
+    for name in explorers:
+        for path in (STATIC / "explorers").glob(f"{name}[.-]*"):
             (out / "explorers").mkdir(exist_ok=True)
             shutil.copy(path, out / "explorers")
     for name, content in lecture.files.items():
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(content, "utf-8")
-    names = ["explorer", *(part for name in lecture.explorers for part in (f"{name}-data", name))]
+    names = [part for name in explorers for part in (f"{name}-data", name)]  # data comes first
     scripts = [f"explorers/{name}.js" for name in names if (out / "explorers" / f"{name}.js").exists()]
     deck = Template((OWN / "deck.html").read_text("utf-8")).substitute(
         slides="".join(map(in_deck, slides)),
