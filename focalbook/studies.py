@@ -323,7 +323,6 @@ SECOND = {
         settings=LONGER,
         by_scene=True,
         spread=0.02,  # a guess: no earlier study has missed objects
-        under_way=True,
     ),
     "missed objects, bare": Study(
         question="And without the prior, the warm-up and AdamW?",
