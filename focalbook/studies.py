@@ -335,7 +335,6 @@ SECOND = {
         scenes_from="difficulty",
         settings=LONGER,
         by_scene=True,
-        under_way=True,
     ),
     "platelet settings": Study(
         question="Which settings serve each loss best on platelets, if all choose from equally many?",
