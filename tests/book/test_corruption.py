@@ -569,6 +569,7 @@ KINDS = {
     # tables
     "digit in a table": Kind(executed, TABLE, tabled("3.206e-05", "3.207e-05")),
     "more digits in a table than hold elsewhere": Kind(files, "more than 5 digits", tabled("1.4774", "1.47741")),
+    "heading of a table emptied": Kind(files, "empty heading", tabled("<th>p</th>", "<th></th>")),
     "script in a table": Kind(files, NO_TABLE, tabled("</tbody>", f"{SCRIPT}</tbody>")),
     "handler in a table": Kind(files, NO_TABLE, tabled("<td>", '<td onclick="alert(1)">')),
     "picture from elsewhere in a table": Kind(files, NO_TABLE, tabled("<td>", '<td><img src="//example.org/a.png">')),

@@ -116,6 +116,8 @@ def _shown_faults(cell: dict) -> Iterator[str]:
             yield "output of another kind than text, table, figure or bound number"  # of these nbval compares no PNG
         if table and not PLAIN_TABLE.fullmatch(table):
             yield "HTML that is no plain table"  # it could run scripts, load or hide something
+        if "<th></th>" in table:
+            yield "table with an empty heading"  # a screen reader would announce nothing
         printed = text(shown.get("text/plain", "")) + re.sub("<[^>]*>", " ", table) + text(shown.get(RECORD, ""))
         if hides(printed):
             yield HIDDEN
