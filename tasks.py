@@ -18,9 +18,9 @@ SITE = ROOT / "_build" / "html"
 OLDEST = (3, 11)
 JUPYTER_BOOK = ("-c", "from jupyter_book.cli.main import main; main()")  # a script would break when the folder moves
 BUILD = ("-W", "--keep-going", "-n", "--quiet", "--all")  # a warning is an error, and nothing stays of a former build
-# Two more than there are cores, because tests wait too: for browsers and for answers that hang. conftest.py says what
+# One more than there are cores, because tests wait too: for browsers and for answers that hang. conftest.py says what
 # stays together on one.
-WORKERS = ("-n", str((os.cpu_count() or 1) + 2))
+WORKERS = ("-n", str((os.cpu_count() or 1) + 1))
 TEST = ("-m", "pytest", "--nbval", "--nbval-current-env", "--doctest-modules") + WORKERS
 ROOM = 3e9  # bytes that an installation takes, about
 COMMANDS = {}
