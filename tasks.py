@@ -70,8 +70,10 @@ def install():
         make_venv()
     print("installing requirements.txt into .venv: a few minutes, once", flush=True)
     for name, *options in REQUIREMENTS:
-        if subprocess.call(pip + ["install", "--quiet"] + options + ["-r", name], cwd=str(ROOT)):
+        if subprocess.call(pip + ["install", "--quiet", "--no-compile"] + options + ["-r", name], cwd=str(ROOT)):
             fail("the installation failed, see above: is there a network, and room on the disk? then try again")
+    # pip compiles on one core. What does not compile, templates say, is what is not imported.
+    subprocess.call([str(PYTHON), "-m", "compileall", "-qq", "-j0", str(VENV)], **quiet)
     stamp.write_text(wanted())
 
 

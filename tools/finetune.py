@@ -36,7 +36,7 @@ class Head(retinanet.RetinaNetHead):
     """The two subnets, with a loss over the whole batch in place of torchvision's image by image.
 
     ``divide_by``: "batch", the positives of the batch, counted over all processes and divided by their number, because
-    ``DistributedDataParallel`` takes the mean of the gradients (DETR, mmdetection); or "average", their moving average,
+    ``DistributedDataParallel`` takes the mean of the gradients (DETR); or "average", their moving average,
     which one crowded batch moves little (detectron2: from 100, with momentum 0.9).
     """
 

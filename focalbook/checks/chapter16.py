@@ -7,7 +7,7 @@ import numpy as np
 from focalbook.checks.check import Check
 from focalbook.intervals import FEWEST, paired_interval
 
-HOLDS, FAILS, OPEN = "holds", "does not hold here", "not settled here"
+HOLDS, FAILS, OPEN = "holds", "fails here", "open"
 NO_ROOM, TOO_FEW = "no room here", "too few runs"
 
 any_wrong_verdict = Check(

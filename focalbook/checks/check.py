@@ -55,7 +55,8 @@ class Check:
         given = within_time(lambda: self._results(answer if self.cases else lambda: answer))
         right = self._results(self.reference)
         if self._agree(given, right):
-            print(f"Right: all {len(right)} cases hold." if len(right) > 1 else "Right.")
+            words = {1: "Right.", 2: "Right: both cases hold."}
+            print(words.get(len(right), f"Right: all {len(right)} cases hold."))
             return
         for sentence, mistake in self.mistakes.items():
             if self._agree(given, self._results(mistake)):
