@@ -1,7 +1,8 @@
 """The built site in a real browser, page by page: ``make test-site``.
 
 Served on this machine, every page is opened narrow and light, and wide and changed to dark. It asks for nothing
-outside, is light and still, scrolls in one direction only, and axe-core finds nothing to complain of, solutions and all.
+outside, is light and still, and scrolls in one direction only. axe-core finds nothing to complain of, solutions
+included.
 """
 
 import functools
@@ -127,8 +128,16 @@ def test_where_nothing_can_be_stored_questions_are_answered_all_the_same(reader,
 
 
 @pytest.mark.parametrize("page", READ)
-def test_a_page_opened_as_a_file_is_whole_and_printed_in_black(page, visit, site):
+def test_a_page_opened_as_a_file_is_whole_with_scripts_and_without_and_printed_in_black(page, visit, site):
     shown = visit((site / f"{page}.html").as_uri(), color_scheme="dark")
+    without = visit((site / f"{page}.html").as_uri(), scripts=False, viewport=NARROW)
+    for part in ("section > p", "div.output", "math", "table:not(form table)"):
+        there, wanted = (one.locator(f"article {part} >> visible=true").count() for one in (without, shown))
+        assert there == wanted, part
+    pictures = without.locator("article img").all()
+    assert all(picture.is_visible() and picture.evaluate("(one) => one.naturalWidth") > 0 for picture in pictures)
+    assert without.locator("nav.bd-links a").first.is_visible()
+    assert without.locator("header button:visible, .bd-header-article button:visible").count() == 0
     assert shown.evaluate("document.documentElement.dataset.theme") == "dark"
     formulas = shown.locator("article math")
     widths = formulas.evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
@@ -166,19 +175,6 @@ def test_without_scripts_hints_answers_and_solutions_open(page, visit, site):
         assert not inside.is_visible()
         fold.locator("summary").click()
         assert inside.is_visible()
-
-
-@pytest.mark.parametrize("page", READ)
-def test_without_scripts_there_are_the_text_the_figures_and_the_outputs(page, visit, site):
-    with_scripts = visit((site / f"{page}.html").as_uri())
-    without = visit((site / f"{page}.html").as_uri(), scripts=False, viewport=NARROW)
-    for part in ("section > p", "div.output", "math", "table:not(form table)"):
-        shown, before = (one.locator(f"article {part} >> visible=true").count() for one in (without, with_scripts))
-        assert shown == before, part
-    pictures = without.locator("article img").all()
-    assert all(picture.is_visible() and picture.evaluate("(one) => one.naturalWidth") > 0 for picture in pictures)
-    assert without.locator("nav.bd-links a").first.is_visible()
-    assert without.locator("header button:visible, .bd-header-article button:visible").count() == 0
 
 
 @pytest.mark.parametrize("served", (True, False), ids=("served", "file"))
