@@ -242,12 +242,22 @@ def of_the_true_class(x, t, weight, gamma, ignore):
 CLASSES = np.array([0, 2, 1, -100, 1, 0])
 CLASS_LOGITS = np.array([[2.0, 0.5, -1], [0, 0, 0.25], [-1, 1.5, 3], [5, -5, 1], [0.5, -2, 1], [-0.5, 0.75, 0]])
 CLASS_WEIGHT = np.array([0.5, 2.0, 1.0])
+LEADING = CLASS_LOGITS + 1000.0 * np.array([[1, 0, 0], [1, 0, 0], *[[0, 0, 0]] * 4])  # once right and once wrong
+
+
+def rounded_away(x, t, weight, gamma, ignore):
+    """1 - p_t, where p_t has been rounded to 1."""
+    loss, slope = by_hand(x, t, weight, gamma, ignore)
+    p_t = torch.from_numpy(x).softmax(1).numpy()[np.arange(len(t)), np.where(t == ignore, 0, t)]
+    return loss, np.where(p_t[:, None] == 1, math.nan, slope)
+
 
 softmax_by_hand = Check(
     reference=by_hand,
     cases=(
         *((CLASS_LOGITS, CLASSES, CLASS_WEIGHT, gamma, -100) for gamma in (0.0, 1.0, 2.0)),
         (CLASS_LOGITS + 1000, CLASSES, CLASS_WEIGHT, 2.0, -100),
+        (LEADING, CLASSES, CLASS_WEIGHT, 2.0, -100),
         (CLASS_LOGITS, np.where(CLASSES < 0, 7, CLASSES), CLASS_WEIGHT[::-1].copy(), 2.0, 7),
     ),
     mistakes={
@@ -284,5 +294,6 @@ softmax_by_hand = Check(
         "the slope is p_j - [j = t] times a factor: the one-hot row is missing": without_one_hot,
         "all classes have a slope: the others are pushed down as the true one is pulled up": of_the_true_class,
         "e^x of a logit of 1000 is infinite: subtract the largest logit of the example first": naive,
+        "1 - p_t is rounded to 0 where the true class leads, and 0 / 0 is no number: add up the other p": rounded_away,
     },
 )
