@@ -354,7 +354,6 @@ SECOND = {
         scenes=0,
         settings=PLATELETS,
         reader=READER,
-        under_way=True,
     ),
     "platelets": Study(
         question="Does what was seen on drawn scenes hold on photographs?",
@@ -369,7 +368,6 @@ SECOND = {
         settings=PLATELETS,
         reader=READER,
         by_scene=True,
-        under_way=True,
     ),
     "plateau": Study(
         question="Does the gain stay when the training goes on until nothing rises?",
