@@ -72,7 +72,7 @@ def install():
     for name, *options in REQUIREMENTS:
         if subprocess.call(pip + ["install", "--quiet", "--no-compile"] + options + ["-r", name], cwd=str(ROOT)):
             fail("the installation failed, see above: is there a network, and room on the disk? then try again")
-    # pip compiles on one core. What does not compile, templates say, is what is not imported.
+    # pip compiles on one core, this on all. What does not compile, such as a template, is imported by nothing.
     subprocess.call([str(PYTHON), "-m", "compileall", "-qq", "-j0", str(VENV)], **quiet)
     stamp.write_text(wanted())
 

@@ -547,6 +547,9 @@ KINDS = {
     "changed source": Kind(executed, PRINTED, typed("np.arange(0, 5.01, 0.01)", "np.arange(0, 5.01, 0.02)")),
     "source that fails": Kind(executed, "ZeroDivisionError", write_first("1 / 0")),
     "changed source under a semicolon": Kind(files, "trailing semicolon", typed("plt.show()", "plt.show();")),
+    "line that the site would cut off": Kind(
+        files, "more than 88 columns", typed("plt.show()", f"plt.show()  # {'x' * 80}")
+    ),
     "changed source under a magic": Kind(files, "not plain Python", write_first("%%capture")),
     # printed text
     "digit in printed text": Kind(executed, PRINTED, printed("0.0048 nats", "0.0049 nats")),

@@ -48,7 +48,11 @@ def themed(shown, scheme):
     shown.wait_for_function("(scheme) => document.documentElement.dataset.theme === scheme", arg=scheme)
 
 
-@pytest.mark.parametrize("page, screens", VISITS)
+@pytest.mark.parametrize(
+    "page, screens",
+    VISITS,
+    ids=lambda value: value if isinstance(value, str) else "-".join(str(screen["width"]) for screen in value),
+)
 def test_a_page_is_whole_light_still_and_open_to_everyone(page, screens, visit, address, site):
     shown = visit(f"{address}{page}.html", viewport=screens[0])
     visit.late(shown)

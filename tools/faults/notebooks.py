@@ -27,7 +27,7 @@ PLAIN_TABLE = re.compile(  # as pandas writes one: tags of a table without attri
 )
 MARKERS = re.compile("|".join(["nbval", *map(re.escape, comment_markers)]), re.IGNORECASE)
 LARGEST = 1_000_000  # bytes a notebook
-MOST_LINES = 16  # a code cell
+MOST_LINES, MOST_COLUMNS = 16, 88  # of a code cell, so that the site cuts none off
 MOST_DIGITS = 5  # significant ones of a number with a decimal point: more might differ on another machine
 PRINTED_FAULTS = {
     "memory address": re.compile(r"0x[0-9a-fA-F]{6,}"),
@@ -106,6 +106,8 @@ def _source_faults(cell: dict) -> Iterator[str]:
         yield "trailing semicolon"
     if len(source.splitlines()) > MOST_LINES:
         yield f"more than {MOST_LINES} lines"
+    if any(len(line) > MOST_COLUMNS for line in source.splitlines()):
+        yield f"more than {MOST_COLUMNS} columns"
 
 
 def _shown_faults(cell: dict) -> Iterator[str]:
