@@ -13,6 +13,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
+from focalbook.prose import signed
+
 FEWEST = 4
 """With fewer differences than this the points are shown, and nothing is concluded: at three the interval would reach
 two and a half standard deviations to either side."""
@@ -26,6 +28,10 @@ class Interval(NamedTuple):
     low: float
     high: float
     p: float
+
+    def __str__(self) -> str:
+        """The mean and the ends, as the tables of the book show them: "+0.034 [+0.030, +0.039]"."""
+        return f"{signed(self.mean)} [{signed(self.low)}, {signed(self.high)}]"
 
 
 def paired_interval(differences: ArrayLike, confidence: float = 0.95) -> Interval:

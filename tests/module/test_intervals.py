@@ -48,6 +48,12 @@ def test_differences_without_spread_are_their_own_interval():
 @pytest.mark.parametrize(
     "values", [[], [0.1] * (FEWEST - 1), [0.1, 0.2, 0.3, math.nan], [0.1, 0.2, 0.3, math.inf], [[0.1] * 4] * 4]
 )
+def test_an_interval_is_printed_as_mean_and_ends():
+    assert str(paired_interval([-1.0, 2.0, 3.0, 4.0])) == f"{paired_interval([-1.0, 2.0, 3.0, 4.0])}" == (
+        "+2.000 [−1.437, +5.437]"
+    )
+
+
 @pytest.mark.parametrize("decide", [paired_interval, lambda values: equivalence(values, 0.1)], ids=["interval", "p"])
 def test_too_few_differences_and_numbers_that_are_none_decide_nothing(values, decide):
     with pytest.raises(ValueError, match=f"differences must be at least {FEWEST} finite numbers in a row, got"):
