@@ -29,6 +29,10 @@ def test_the_interval_is_that_of_a_paired_t_test():
     assert found == pytest.approx(expected)
 
 
+def test_an_interval_is_printed_as_mean_and_ends():
+    assert str(paired_interval([-1.0, 2.0, 3.0, 4.0])) == "+2.000 [−1.437, +5.437]"
+
+
 def test_the_interval_by_hand():
     found = paired_interval([1.0, 2.0, 3.0, 4.0])
     half = 3.182446 * math.sqrt(5 / 3) / 2  # the table's t for three degrees
@@ -48,10 +52,6 @@ def test_differences_without_spread_are_their_own_interval():
 @pytest.mark.parametrize(
     "values", [[], [0.1] * (FEWEST - 1), [0.1, 0.2, 0.3, math.nan], [0.1, 0.2, 0.3, math.inf], [[0.1] * 4] * 4]
 )
-def test_an_interval_is_printed_as_mean_and_ends():
-    assert str(paired_interval([-1.0, 2.0, 3.0, 4.0])) == "+2.000 [−1.437, +5.437]"
-
-
 @pytest.mark.parametrize("decide", [paired_interval, lambda values: equivalence(values, 0.1)], ids=["interval", "p"])
 def test_too_few_differences_and_numbers_that_are_none_decide_nothing(values, decide):
     with pytest.raises(ValueError, match=f"differences must be at least {FEWEST} finite numbers in a row, got"):
