@@ -37,7 +37,8 @@ class Head(retinanet.RetinaNetHead):
 
     ``divide_by``: "batch", the positives of the batch, counted over all processes and divided by their number, because
     ``DistributedDataParallel`` takes the mean of the gradients (DETR); or "average", their moving average,
-    which one crowded batch moves little (detectron2: from 100, with momentum 0.9).
+    which one crowded batch moves little (detectron2: from 100, with momentum 0.9). Either is at least one for each image
+    (mmdetection): divided by 1, a batch without objects would weigh a hundred times as much as others (chapter 22).
     """
 
     def __init__(self, channels: int, places: int, classes: int, divide_by: str) -> None:
@@ -49,7 +50,7 @@ class Head(retinanet.RetinaNetHead):
         """Two scalars: focal loss of all anchors but the ignored, smooth L1 of the positives, by the same divisor."""
         matched = torch.stack(matched_idxs)
         positive = matched >= 0
-        divisor = self._divisor(positive.sum())
+        divisor = self._divisor(positive)
         logits, deltas = head_outputs["cls_logits"], head_outputs["bbox_regression"]
         wanted = torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
         errors = []
@@ -66,12 +67,12 @@ class Head(retinanet.RetinaNetHead):
             "bbox_regression": torch.stack(errors).sum() / divisor,
         }
 
-    def _divisor(self, positives: torch.Tensor) -> torch.Tensor:
-        mean = distributed.total(positives.float()) / distributed.world()
+    def _divisor(self, positive: torch.Tensor) -> torch.Tensor:
+        mean = distributed.total(positive.sum().float()) / distributed.world()
         if self.divide_by == "average":
             self.average.mul_(0.9).add_(mean, alpha=0.1)
             mean = self.average.clone()
-        return mean.clamp(min=1)
+        return mean.clamp(min=len(positive))
 
 
 def frozen(module: nn.Module) -> None:

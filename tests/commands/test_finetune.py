@@ -108,6 +108,10 @@ def test_the_loss_is_that_of_the_whole_batch_and_the_divisors_are_the_fields(fin
     for name, loss in head.compute_loss(targets, half, anchors, matched).items():
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, found[name], rtol=1e-3, atol=0)
+    empty = head.compute_loss([targets[1]] * 2, outputs, anchors, [matched[1]] * 2)  # 2 images, so by 2 and not by 1
+    background = sigmoid_focal_loss(logits, torch.zeros(2, 3, 2))[:, [0, 2]]
+    torch.testing.assert_close(empty["classification"], background.sum() / 2)
+    assert empty["bbox_regression"] == 0
     monkeypatch.setattr(distributed, "world", lambda: 2)
     monkeypatch.setattr(distributed, "total", lambda value: value + 4)  # the other process has four
     found = head.compute_loss(targets, outputs, anchors, matched)
