@@ -36,8 +36,8 @@ class Head(retinanet.RetinaNetHead):
     """The two subnets, with a loss over the whole batch in place of torchvision's image by image.
 
     ``divide_by``: "batch", the positives of the batch, counted over all processes and divided by their number, because
-    ``DistributedDataParallel`` takes the mean of the gradients (DETR); or "average", their moving average,
-    which one crowded batch moves little (detectron2: from 100, with momentum 0.9). Either is at least one for each image
+    ``DistributedDataParallel`` takes the mean of the gradients (DETR); or "average", their moving average, which one
+    crowded batch moves little (detectron2: from 100, with momentum 0.9). Either is at least one for each image
     (mmdetection): divided by 1, a batch without objects would weigh a hundred times as much as others (chapter 22).
     """
 
