@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
     from focalbook.detector import Detector
 
-__version__ = "0.2.0"
+__version__ = "1.0.0"
 
 
 def load(file: "str | Path", device: "str | torch.device" = "cpu") -> "Detector":

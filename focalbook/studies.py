@@ -381,7 +381,6 @@ SECOND = {
         settings=LONGER,
         by_scene=True,
         spread=0.0115,
-        under_way=True,
     ),
     "size and distractors": Study(
         question="Does the gain grow with the background, with things to confuse and without?",
@@ -395,7 +394,6 @@ SECOND = {
         settings=LONGER,
         by_scene=True,
         spread=0.0115,
-        under_way=True,
     ),
 }
 """The studies of the second edition, in the order in which they are run: what one chooses, the later ones use."""
