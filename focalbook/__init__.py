@@ -37,7 +37,6 @@ the evidence         idea                                                 chapte
 ===================  ===================================================  =======
 ``owners``           who owns the loss of a detector in training          14
 ``calibration``      whether the scores mean what they say                15
-``prose``            numbers in prose, bound to computed values           all
 ``intervals``        how sure we are: the one interval, and the claims    11
 ``studies``          every run that the book reports, declared            11
 ``sources``          what determines a result, as a hash                  11
@@ -50,6 +49,7 @@ the evidence         idea                                                 chapte
 the book             idea                                                 chapter
 ===================  ===================================================  =======
 ``plots``            the style of the figures, and scenes with boxes      all
+``prose``            numbers in prose, bound to computed values           all
 ``checks``           what the exercises' answers are held to              all
 ===================  ===================================================  =======
 

@@ -13,11 +13,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from focalbook.prose import signed
-
 FEWEST = 4
 """With fewer differences than this the points are shown, and nothing is concluded: at three the interval would reach
 two and a half standard deviations to either side."""
+
+
+def signed(value: float) -> str:
+    """A difference as the book prints it: its sign, three digits and a true minus sign, as in "−0.046" (chapter 11)."""
+    return f"{value:+.3f}".replace("-", "−")
 
 
 class Interval(NamedTuple):
@@ -32,6 +35,10 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         """The mean and the ends, as the tables of the book show them: "+0.034 [+0.030, +0.039]"."""
         return f"{signed(self.mean)} [{signed(self.low)}, {signed(self.high)}]"
+
+    def named(self, name: str) -> dict[str, str]:
+        """The mean and the ends as texts for ``prose.bind``, by ``name`` and by it with "_low" and "_high"."""
+        return {name: signed(self.mean), f"{name}_low": signed(self.low), f"{name}_high": signed(self.high)}
 
 
 def paired_interval(differences: ArrayLike, confidence: float = 0.95) -> Interval:

@@ -22,11 +22,3 @@ def bind(**values: str) -> None:
         record = {"scrapbook": {"name": name, "mime_prefix": prefix}}
         # The name again as data: verification compares data and not metadata, and names must not be swapped.
         display({prefix + "text/plain": repr(value), prefix + "text/name": name}, metadata=record, raw=True)
-
-
-def signed(value: float) -> str:
-    """A difference as the book prints it: its sign, three digits and a true minus sign, as in "−0.046".
-
-    Chapter 11 is the first to use it.
-    """
-    return f"{value:+.3f}".replace("-", "−")

@@ -36,8 +36,8 @@ def _place(record: Record) -> Path:
 
 
 def save(record: Record) -> None:
-    """Write a record, whole or not at all, an entry a line (chapter 11)."""
-    entries = [f"{json.dumps(key)}: {json.dumps(value, sort_keys=True)}" for key, value in sorted(record.items())]
+    """Write a record, whole or not at all, an entry a line and without spaces in it (chapter 11)."""
+    entries = [f'"{key}": {json.dumps(record[key], sort_keys=True, separators=(",", ":"))}' for key in sorted(record)]
     write(_place(record), "{\n" + ",\n".join(entries) + "\n}\n")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from focalbook.intervals import FEWEST, detectable, equivalence, holm, paired_interval
+from focalbook.intervals import FEWEST, Interval, detectable, equivalence, holm, paired_interval, signed
 
 OURS, OTHERS = np.array([0.81, 0.79, 0.84, 0.80, 0.82]), np.array([0.79, 0.78, 0.80, 0.80, 0.79])
 
@@ -31,6 +31,16 @@ def test_the_interval_is_that_of_a_paired_t_test():
 
 def test_an_interval_is_printed_as_mean_and_ends():
     assert str(paired_interval([-1.0, 2.0, 3.0, 4.0])) == "+2.000 [−1.437, +5.437]"
+
+
+def test_an_interval_is_named_for_the_prose():
+    texts = {"gain": "+0.020", "gain_low": "−0.010", "gain_high": "+0.050"}
+    assert Interval(0.02, -0.01, 0.05, 0.1).named("gain") == texts
+
+
+@pytest.mark.parametrize("value, text", [(-0.0456, "−0.046"), (0.0341, "+0.034"), (0, "+0.000"), (-12.0, "−12.000")])
+def test_a_difference_has_its_sign_three_digits_and_a_true_minus(value, text):
+    assert signed(value) == text
 
 
 def test_the_interval_by_hand():

@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it needs, and that every name leads to its chapter."""
+"""The package as a whole: what importing it needs, that every name leads to its chapter, and its version."""
 
 import ast
 import importlib
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import focalbook
 
@@ -35,6 +36,14 @@ import {", ".join("focalbook." + name for name in CORE)}
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_module_the_citation_and_the_changelog_tell_of_one_version():
+    citation = yaml.safe_load((FOLDER.parent / "CITATION.cff").read_text("utf-8"))
+    changelog = (FOLDER.parent / "CHANGELOG.md").read_text("utf-8")
+    version, date = re.search(r"^## (\S+) \((\S+)\)$", changelog, re.MULTILINE).groups()
+    assert version == citation["version"] == focalbook.__version__
+    assert date == citation.get("date-released", "unreleased")
 
 
 def public(name):

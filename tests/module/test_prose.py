@@ -2,7 +2,7 @@
 
 import pytest
 
-from focalbook.prose import bind, signed
+from focalbook.prose import bind
 
 display = pytest.importorskip("IPython.display")
 
@@ -41,8 +41,3 @@ def test_anything_but_text_is_refused_by_name_before_anything_is_stored(shown, v
     with pytest.raises(TypeError, match="ratio must be formatted text .* got " + repr(value)):
         bind(first="1", ratio=value)
     assert shown == []
-
-
-@pytest.mark.parametrize("value, text", [(-0.0456, "−0.046"), (0.0341, "+0.034"), (0, "+0.000"), (-12.0, "−12.000")])
-def test_a_difference_has_its_sign_three_digits_and_a_true_minus(value, text):
-    assert signed(value) == text

@@ -9,7 +9,6 @@ import yaml
 from bs4 import BeautifulSoup
 from published import site_of
 
-import focalbook
 import tasks
 from tools import address
 
@@ -105,13 +104,6 @@ def test_where_a_repository_is_published(url, site):
 def test_the_files_that_name_the_address_are_as_it_is_set():
     for name, text in address.written(tasks.ROOT).items():
         assert (tasks.ROOT / name).read_text("utf-8") == text, "python -m tools.address writes them anew"
-
-
-def test_the_module_the_citation_and_the_changelog_tell_of_one_version():
-    citation = yaml.safe_load((tasks.ROOT / "CITATION.cff").read_text("utf-8"))
-    assert citation["version"] == focalbook.__version__
-    newest = re.search(r"^## (\S+) \((\S+)\)$", (tasks.ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
-    assert newest and newest.groups() == (citation["version"], citation["date-released"])
 
 
 def test_the_readme_and_the_citation_get_an_address_and_lose_it_again(tmp_path):
