@@ -125,8 +125,8 @@ def prefer(version, lr, seed):
 
 def edited(text):
     """The text of a crafted record with another AP, its checksum as it was."""
-    assert '"AP": 0.5' in text
-    return text.replace('"AP": 0.5', '"AP": 0.6')
+    assert '"AP":0.5' in text
+    return text.replace('"AP":0.5', '"AP":0.6')
 
 
 def answers_on(collection, model, count=64):
