@@ -76,9 +76,6 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, thresho
     ``boxes`` (N, 4), ``scores`` (N,), ``labels`` (N,) int64. A box goes when a kept box of its class with a higher
     score overlaps it by more than ``threshold`` IoU. Ties keep their order. Raises ``ValueError`` for boxes or scores
     that are not finite: no comparison with them holds, so they would all be kept. Explained in chapter 7.
-
-    "Kept" is a fixed point: a box is kept unless a better *kept* box covers it. Starting from "all kept" and applying
-    that rule settles the i-th best box after at most i rounds, and in practice all of them after three or four.
     """
     for name, values in (("boxes", boxes), ("scores", scores)):
         if not values.isfinite().all():
@@ -87,16 +84,41 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, thresho
     return order[uncovered(boxes[order], labels[order], threshold)]
 
 
+BLOCK = 64
+"""So many boxes are settled at a time in ``uncovered``: few enough that their overlaps with all others stay small."""
+
+
 def uncovered(boxes: torch.Tensor, labels: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
     """Which of the boxes of each image ``nms`` keeps: (..., N) bool, for many images at once.
 
-    ``boxes`` (..., N, 4) and ``labels`` (..., N), best score first, so that padding may follow. Explained in chapter 7.
+    ``boxes`` (..., N, 4) and ``labels`` (..., N), best score first, so that padding may follow. It goes from the best
+    block of boxes to the last: what a block keeps takes away what it covers in all later ones. Explained in chapter 7.
     """
-    better = torch.ones(boxes.shape[-2], boxes.shape[-2], dtype=torch.bool, device=boxes.device).triu(1)
-    covers = (iou(boxes, boxes) > threshold) & (labels[..., :, None] == labels[..., None, :]) & better
     kept = torch.ones_like(labels, dtype=torch.bool)
+    for first in range(0, labels.shape[-1], BLOCK):
+        here, later = slice(first, first + BLOCK), slice(first + BLOCK, None)
+        covers = _covers(boxes[..., here, :], boxes[..., first:, :], labels[..., here], labels[..., first:], threshold)
+        kept[..., here] = _settled(kept[..., here], covers[..., : covers.shape[-2]].triu(1))
+        kept[..., later] &= ~(covers[..., BLOCK:] & kept[..., here, None]).any(dim=-2)
+    return kept
+
+
+def _covers(
+    a: torch.Tensor, b: torch.Tensor, labels_a: torch.Tensor, labels_b: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """Which boxes of ``a`` would take away which of ``b``, if they were kept: (..., N, M) bool."""
+    return (iou(a, b) > threshold) & (labels_a[..., :, None] == labels_b[..., None, :])
+
+
+def _settled(alive: torch.Tensor, covers: torch.Tensor) -> torch.Tensor:
+    """Which of the boxes (..., N) that are ``alive`` stay, if each is covered only by better ones, above the diagonal.
+
+    "Kept" is a fixed point: a box is kept unless a better *kept* box covers it. Starting from "all kept" and applying
+    that rule settles the i-th best box after at most i rounds, and in practice all of them after three or four.
+    """
+    kept = alive
     while True:
-        updated = ~(covers & kept[..., None]).any(dim=-2)
+        updated = alive & ~(covers & kept[..., None]).any(dim=-2)
         if torch.equal(updated, kept):
             return kept
         kept = updated
