@@ -176,7 +176,7 @@ def detection_loss(
     them, and the two scalars are this process's part. Explained in chapters 8 and 20.
     """
     positive = matches.labels >= 0
-    normalizer = distributed.total(positive.sum()).clamp(min=len(positive) * distributed.world())
+    normalizer = distributed.total(positive.sum()).clamp(min=max(1, len(positive) * distributed.world()))
     errors = F.smooth_l1_loss(deltas, encode(matches.boxes, anchors).to(deltas.dtype), beta=0.1, reduction="none")
     classification = class_losses(logits, matches, *args, **loss).sum() / normalizer
     regression = (errors * positive[..., None]).sum() / normalizer
