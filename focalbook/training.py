@@ -171,8 +171,8 @@ def detection_loss(
     ``logits`` (B, A, K), ``deltas`` (B, A, 4), ``matches`` for the same B and A, ``anchors`` (A, 4) in pixels; what
     follows goes to ``class_losses``: alpha and gamma. The divisor counts positives, not anchors, because nearly all
     anchors are easy negatives (Lin et al. 2017b, section 4.1), and it counts them over the whole batch. It is at least
-    one for each image, as mmdetection counts: divided by 1, a batch without any object would have a hundred times the
-    loss of its neighbors (chapter 22). Where processes train together (``distributed``), the batch is that of all of
+    one for each image: divided by 1, a batch without any object would have a hundred times the loss of its neighbors
+    (chapter 22). Where processes train together (``distributed``), the batch is that of all of
     them, and the two scalars are this process's part. Explained in chapters 8 and 20.
     """
     positive = matches.labels >= 0

@@ -137,7 +137,7 @@ def foreground(labels):
 
 
 def positives(labels):
-    return foreground(labels).sum().clamp(min=1)
+    return foreground(labels).sum().clamp(min=len(labels))
 
 
 def sums_over(counted=positives, replaced=None, boxes=foreground, beta=0.1, classes=classification):
@@ -193,9 +193,14 @@ two_losses = Check(
             lambda labels: (labels != IGNORED).sum()
         ),
         "your divisor counts the ignored anchors as positives: label -2 is none": sums_over(
-            lambda labels: (labels != BACKGROUND).sum().clamp(min=1)
+            lambda labels: (labels != BACKGROUND).sum().clamp(min=len(labels))
         ),
-        "a batch without objects divides by zero: divide by at least 1": sums_over(lambda labels: (labels >= 0).sum()),
+        "a batch without objects divides by zero: divide by at least one for each image": sums_over(
+            lambda labels: foreground(labels).sum()
+        ),
+        "a batch without objects weighs too much: divide by at least one for each image, not by 1": sums_over(
+            lambda labels: foreground(labels).sum().clamp(min=1)
+        ),
         "you divide image by image: count the positives over the whole batch": image_by_image,
         "only positive anchors have a box to fit: the deltas of the others are free": sums_over(
             boxes=lambda labels: torch.ones_like(labels)
