@@ -94,7 +94,7 @@ if triton:
 def fused_loss_and_slope(
     x: torch.Tensor, t: torch.Tensor, alpha: float, gamma: float, total: bool, dtype: torch.dtype, slack: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Focal loss, or its sum if ``total``, and its slope towards the logits, without a graph.
+    """Focal loss, or its sum if ``total``, and its slope toward the logits, without a graph.
 
     ``x``: logits; ``t``: labels of the same shape, in any real type. Both lie on one GPU. ``alpha``, ``gamma``: as in
     ``sigmoid_focal_loss``. ``dtype``: torch.float32 or torch.float64, the type computed in and returned. ``slack``: how

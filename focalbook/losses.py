@@ -40,7 +40,7 @@ def _p_t(p: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], np.ndarray]:
 
 def _check_alpha_gamma(alpha: float | None, gamma: float, off: int | None) -> None:
     """``off`` is the value of alpha that switches the class weight off: None in NumPy, -1 in torch."""
-    # A tensor is refused: gradients towards it would be lost in silence.
+    # A tensor is refused: gradients toward it would be lost in silence.
     if not (alpha is off or isinstance(alpha, Real) and (alpha == off or 0 <= alpha <= 1)):
         raise ValueError(f"alpha must lie in [0, 1], or be {off} for no class weight, got {alpha!r}")
     if not (isinstance(gamma, Real) and 0 <= gamma < math.inf):
@@ -252,7 +252,7 @@ def _loss_and_slope(x: torch.Tensor, t: torch.Tensor, alpha: float, gamma: float
 
 
 def _label_slope(x: torch.Tensor, t: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
-    """The slope of the loss towards the label, dFL/dt, for labels that are learned:
+    """The slope of the loss toward the label, dFL/dt, for labels that are learned:
 
     dFL/dt = q^gamma (dalpha_t/dt CE - alpha_t x) + gamma q^(gamma - 1) (1 - 2 p) alpha_t CE
     """

@@ -96,7 +96,7 @@ quality_focal_loss = Check(
 
 
 def objective(y, raw, alpha=0.25, gamma=2.0, loss=losses.sigmoid_focal_loss):
-    """Slope and second derivative of each loss, towards the raw score, by autograd."""
+    """Slope and second derivative of each loss, toward the raw score, by autograd."""
     x = torch.from_numpy(raw).requires_grad_()
     total = loss(x, torch.from_numpy(y), alpha, gamma).sum()
     (slope,) = torch.autograd.grad(total, x, create_graph=True)
@@ -104,7 +104,7 @@ def objective(y, raw, alpha=0.25, gamma=2.0, loss=losses.sigmoid_focal_loss):
     return slope.detach().numpy(), second.numpy()
 
 
-def towards_p(y, raw):
+def toward_p(y, raw):
     p = torch.sigmoid(torch.from_numpy(raw)).requires_grad_()
     t = torch.from_numpy(y)
     p_t = t * p + (1 - t) * (1 - p)
@@ -168,7 +168,7 @@ boosting_objective = Check(
     cases=((HITS, RAW), (1 - HITS, RAW / 2)),
     tolerance=1e-5,
     mistakes={
-        "these are derivatives towards p: a tree adds to the raw score, so derive towards that": towards_p,
+        "these are derivatives toward p: a tree adds to the raw score, so derive toward that": toward_p,
         "the sigmoid is taken twice: the raw score is a logit already": raw_as_p,
         "that second derivative is cross-entropy's: the factor of focal loss changes it too": of_cross_entropy,
         "the modulating factor has derivatives of its own: do not hold it fixed": frozen_factor,
