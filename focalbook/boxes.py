@@ -84,7 +84,7 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, thresho
     return order[uncovered(boxes[order], labels[order], threshold)]
 
 
-BLOCK = 64
+SETTLED_AT_ONCE = 64
 """So many boxes are settled at a time in ``uncovered``: few enough that their overlaps with all others stay small."""
 
 
@@ -95,11 +95,11 @@ def uncovered(boxes: torch.Tensor, labels: torch.Tensor, threshold: float = 0.5)
     block of boxes to the last: what a block keeps takes away what it covers in all later ones. Explained in chapter 7.
     """
     kept = torch.ones_like(labels, dtype=torch.bool)
-    for first in range(0, labels.shape[-1], BLOCK):
-        here, later = slice(first, first + BLOCK), slice(first + BLOCK, None)
+    for first in range(0, labels.shape[-1], SETTLED_AT_ONCE):
+        here, later = slice(first, first + SETTLED_AT_ONCE), slice(first + SETTLED_AT_ONCE, None)
         covers = _covers(boxes[..., here, :], boxes[..., first:, :], labels[..., here], labels[..., first:], threshold)
         kept[..., here] = _settled(kept[..., here], covers[..., : covers.shape[-2]].triu(1))
-        kept[..., later] &= ~(covers[..., BLOCK:] & kept[..., here, None]).any(dim=-2)
+        kept[..., later] &= ~(covers[..., SETTLED_AT_ONCE:] & kept[..., here, None]).any(dim=-2)
     return kept
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from focalbook.anchors import AnchorSettings, make_anchors, places_per_level
-from focalbook.boxes import BLOCK, decode, uncovered
+from focalbook.boxes import SETTLED_AT_ONCE, decode, uncovered
 
 PAIRS = 2**23
 """Pairs of boxes that are compared at a time where detections overlap: what that takes does not grow with the batch."""
@@ -233,7 +233,7 @@ class RetinaNet(nn.Module):
         scores, anchors, labels = (part.gather(1, order) for part in (scores, anchors, labels))
         chosen = deltas.gather(1, anchors[..., None].expand(-1, -1, 4))
         boxes = decode(chosen, self.anchors.to(deltas)[anchors]).clamp(0, images.shape[-1])
-        together = max(1, PAIRS // max(1, BLOCK * order.shape[1]))  # images, by the boxes that are there
+        together = max(1, PAIRS // max(1, SETTLED_AT_ONCE * order.shape[1]))  # images, by the boxes that are there
         kept = torch.cat([uncovered(*part, overlap) for part in zip(boxes.split(together), labels.split(together))])
         kept &= scores > score
         counts = kept.sum(dim=1).tolist()

@@ -209,7 +209,7 @@ WORKS = {
     "`torch.utils.checkpoint`": ("yes", checkpointed),
     "`torch.func.vmap`, `grad`, `jacrev`": ("yes", vectorized),
     "second derivatives, `hessian`": ("yes", twice_derived),
-    "`torch.func.jvp`, `jacfwd`": ("yes, towards labels too", derived_forward),
+    "`torch.func.jvp`, `jacfwd`": ("yes, toward labels too", derived_forward),
     "`jacfwd` of `jacfwd`": ("no, in one line: torch itself would give nought", derived_forward_twice),
 }
 
