@@ -256,7 +256,7 @@ of distractors too."""
 FOLDS = 5
 READER = ("platelets", "coco", "annotations", "formats", "pictures", "turns")
 PLATELETS = TrainSettings(steps=600, anchors=anchors_for(Fold(0).size))
-"""As long as plain cross-entropy needs, the only loss that was tried: on a fold apart its AP50 was 0.84 after 600 steps
+"""As long as plain cross-entropy needs, the only loss that was tried: on one fold its AP50 was 0.84 after 600 steps
 at a rate of 0.003, and 0.80 after 1200. At a rate of 0.01 it found nothing."""
 
 TWO_SLOW, FOUR_SLOW = (0.002, 0.004), (0.001, 0.002, 0.004, 0.008)
