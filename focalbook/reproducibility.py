@@ -1,10 +1,13 @@
-"""Do the digits of a training hold on another machine? A test that needs no second machine (chapter 17)."""
+"""Do the digits of a training hold on another machine? A test that needs no second machine, and what to compare with
+one (chapter 17)."""
 
+import hashlib
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from focalbook.scenes import Scenes
 from focalbook.training import TrainSettings, new_model, train
 
 
@@ -27,3 +30,14 @@ def perturbation_drift(
             next(model.stem.parameters())[0, 0, 0, 0] += shift
         last.append(train("focal loss", seed, settings, "cpu", torch.float64, model=model).losses[-1])
     return abs(last[1] - last[0]) / abs(last[0])
+
+
+def scenes_hash(scenes: Scenes) -> str:
+    """Hash of scenes: 16 hexadecimal digits, the same wherever they were rendered in float64.
+
+    It sees boxes and labels to the bit, and pixels to a part in 65,535, because the last bits of a pixel differ between
+    processors. Explained in chapter 17.
+    """
+    pixels = (scenes.images.double() * 65535).round().int()
+    parts = (part.cpu().contiguous().numpy().tobytes() for part in (pixels, scenes.boxes, scenes.labels))
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]

@@ -196,10 +196,20 @@ def batch_losses(
     model: RetinaNet, indices: Sequence[int], settings: TrainSettings, *args: Any, **loss: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The two parts of ``batch_loss``, classification and box loss (chapter 9)."""
+    return _losses_on(model, *_matched(model, indices, settings), *args, **loss)
+
+
+def _matched(model: RetinaNet, indices: Any, settings: TrainSettings) -> tuple[torch.Tensor, Matches]:
+    """The images of a batch, and what each anchor of the model is there to find."""
     images, boxes, labels = settings.scenes.batch(indices, TRAIN, model.device, model.dtype)
-    labels = _with_noise(labels, indices, settings)
+    return images, match(model.anchors, boxes, _with_noise(labels, indices, settings))
+
+
+def _losses_on(
+    model: RetinaNet, images: torch.Tensor, matches: Matches, *args: Any, **loss: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
     logits, deltas = model(images)
-    return detection_loss(logits, deltas, match(model.anchors, boxes, labels), model.anchors, *args, **loss)
+    return detection_loss(logits, deltas, matches, model.anchors, *args, **loss)
 
 
 def _with_noise(labels: torch.Tensor, indices: Sequence[int], settings: TrainSettings) -> torch.Tensor:
@@ -287,36 +297,68 @@ class _Gradients:
         self.model, self.settings, self.terms = model, settings, terms
 
     def __call__(self, indices: Any) -> torch.Tensor:
-        self.model.zero_grad()
-        classification, regression = batch_losses(self.model, indices, self.settings, **self.terms)
+        return self.of(*batch_losses(self.model, indices, self.settings, **self.terms))
+
+    def of(self, classification: torch.Tensor, regression: torch.Tensor) -> torch.Tensor:
         total = classification + regression
+        self.model.zero_grad()
         total.backward()
         return torch.stack([total, classification]).detach()
 
 
-class _Replay(_Gradients):
-    """The same, recorded once as a CUDA graph: all kernels of a batch are then started by one call.
+AHEAD = 64
+"""Scenes that are rendered at a time for the next steps of a training on a GPU."""
 
-    A GPU is done with a small batch before its several hundred kernels have been started one by one. A recorded kernel
-    finds its numbers where they were, so indices, losses and gradients keep their places.
+
+class _Replay(_Gradients):
+    """The same, recorded as two CUDA graphs: all kernels of a graph are then started by one call.
+
+    A GPU is done with a small batch before its several hundred kernels have been started one by one, and half of these
+    render and match. So one graph does that for several steps ahead, and the other one takes a step's part of it. A
+    recorded kernel finds its numbers where they were: indices, images, matches, losses and gradients keep their places.
     """
 
     def __init__(self, model: RetinaNet, settings: TrainSettings, terms: dict[str, Any]) -> None:
         super().__init__(model, settings, terms)
-        self.indices = torch.zeros(settings.batch, dtype=torch.int64, device=model.device)
+        self.ahead = max(1, AHEAD // settings.batch)
+        self.first = -1
+        self.step = torch.zeros(1, dtype=torch.int64, device=model.device)
+        self.indices = torch.zeros(self.ahead * settings.batch, dtype=torch.int64, device=model.device)
+        self.scenes, self.rendering = self._recorded(lambda: _matched(model, self.indices, settings))
+        self.losses, self.learning = self._recorded(lambda: self.of(*_losses_on(model, *self._part(), **terms)))
+
+    @staticmethod
+    def _recorded(work: Callable[[], Any]) -> tuple[Any, torch.cuda.CUDAGraph]:
+        """What the work returns, in its place, and the graph that renews it."""
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(here)
-        with torch.cuda.stream(aside):  # what a first run makes once, such as compiled kernels, must be there before
-            for _ in range(3):
-                super().__call__(self.indices)
-        here.wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.losses = super().__call__(self.indices)
+        graph = torch.cuda.CUDAGraph()
+        # Sizes never change, so cuDNN may try its ways to convolve, once.
+        with torch.backends.cudnn.flags(True, benchmark=True, deterministic=torch.backends.cudnn.deterministic):
+            with torch.cuda.stream(aside):  # what a first run makes, such as compiled kernels, must be there before
+                for _ in range(3):
+                    work()
+            here.wait_stream(aside)
+            with torch.cuda.graph(graph):
+                found = work()
+        return found, graph
+
+    def _part(self) -> tuple[torch.Tensor, Matches]:
+        """Images and matches of this step's batch, out of those that were rendered ahead."""
+        images, (labels, boxes) = self.scenes
+        images, labels, boxes = (
+            part.view(self.ahead, -1, *part.shape[1:]).index_select(0, self.step)[0] for part in (images, labels, boxes)
+        )
+        return images, Matches(labels, boxes)
 
     def __call__(self, indices: Any) -> torch.Tensor:
-        torch.arange(indices[0], indices[-1] + 1, out=self.indices)
-        self.graph.replay()
+        step = (indices[0] - self.first) // self.settings.batch
+        if self.first < 0 or step == self.ahead:
+            self.first, step = indices[0], 0
+            torch.arange(self.first, self.first + len(self.indices), out=self.indices)
+            self.rendering.replay()
+        self.step.fill_(step)
+        self.learning.replay()
         return self.losses.clone()
 
 

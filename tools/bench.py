@@ -142,9 +142,18 @@ def peak_bytes(run, device):
     return peak
 
 
+def recorded(run):
+    """The same work as a CUDA graph, without Python: a call that starts its kernels, as a training on a GPU does."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
 def measured(device, pages, size, losses):
     """Rows of the table for one device and size, each with its times faster than ``BASE``: quartiles over the
-    rounds. ``losses``: ``variants()``, or some of them and others."""
+    rounds. ``losses``: ``variants()``, or some of them and others. ``pages``: "as usual", "kept", or on a GPU
+    "replayed" for the kernels alone."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(size, generator=generator).to(device).requires_grad_()
     targets = (torch.rand(size, generator=generator) < 0.01).float().to(device)
@@ -152,6 +161,9 @@ def measured(device, pages, size, losses):
     runs["limit"] = limit(inputs.detach(), targets)
     for run in runs.values():  # compiles, and warms up
         run(), run()
+    if pages == "replayed":
+        inputs.grad = None
+        runs = {name: recorded(run) for name, run in runs.items()}
     rounds = [{name: seconds(run, device) for name, run in runs.items()} for _ in range(ROUNDS)]
     rows = []
     for name, run in runs.items():
@@ -159,7 +171,7 @@ def measured(device, pages, size, losses):
         row = {"device": device, "pages": pages, "logits": size, "variant": name}
         row["milliseconds"] = round(1e3 * statistics.median(taken[name] for taken in rounds), 4)
         row["times"] = [round(value, 3) for value in times]
-        if name != "limit":
+        if name != "limit" and pages != "replayed":
             row["kept"] = round(kept_bytes(losses[name], inputs, targets) / size, 1)
             inputs.grad = None
             row["peak"] = round(peak_bytes(run, device) / size, 1)

@@ -22,6 +22,7 @@ from test_sigmoid_focal_loss import (
     forgiving,
     random_examples,
 )
+from torch.utils.flop_counter import FlopCounterMode
 
 from focalbook import fused, losses
 from focalbook.losses import sigmoid_focal_loss
@@ -189,7 +190,7 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_here(tmp_path):
 def test_a_gpu_takes_the_kernel_and_a_traced_graph_does_not():
     x = torch.zeros(3, device="cuda")
     assert fused.runs_on(x.device) and losses._takes_the_kernel(x)
-    with torch.utils.flop_counter.FlopCounterMode(display=False):
+    with FlopCounterMode(display=False):
         assert not losses._takes_the_kernel(x)
 
 

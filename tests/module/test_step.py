@@ -125,35 +125,38 @@ def test_only_what_is_the_same_for_every_batch_is_recorded(monkeypatch):
 class PlayedGraph:
     """In place of a CUDA graph: it runs again what was recorded, into the tensors that the recording left."""
 
+    def __init__(self, work, parameters):
+        self.work, self.parameters = work, parameters
+        self.found = work()
+        self.gradients = [parameter.grad for parameter in parameters]
+        self.played = 0
+
     def replay(self):
-        gradients = self.of
-        kept = [parameter.grad for parameter in gradients.model.parameters()]
-        gradients.losses.copy_(training._Gradients.__call__(gradients, gradients.indices))
-        for parameter, place in zip(gradients.model.parameters(), kept, strict=True):
-            parameter.grad = place.copy_(parameter.grad)
+        self.played += 1
+        for place, value in zip(tree_leaves(self.found), tree_leaves(self.work()), strict=True):
+            place.copy_(value)
+        for parameter, place in zip(self.parameters, self.gradients, strict=True):
+            if place is not None:
+                parameter.grad = place.copy_(parameter.grad)
 
 
-def test_a_replayed_training_is_the_training(monkeypatch):
-    """With a stand-in for the graph, whose every other line is the one that a GPU runs."""
+@pytest.mark.parametrize("ahead", [2, 6, 64])
+def test_a_replayed_training_is_the_training(monkeypatch, ahead):
+    """With a stand-in for the graphs: every line but those that record is the one that a GPU runs."""
     plain = train("focal loss", 3, SMALL, "cpu")
+    model, graphs = new_model(3, SMALL), []
+
+    def recorded(work):
+        graphs.append(PlayedGraph(work, list(model.parameters())))
+        return graphs[-1].found, graphs[-1]
+
+    monkeypatch.setattr(training, "AHEAD", ahead)
     monkeypatch.setattr(training, "_replays", lambda *_: True)
-    stream = SimpleNamespace(wait_stream=lambda other: None)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", PlayedGraph)
-    recorded = []
-    made = training._Replay.__init__
-
-    def noted(self, *arguments):
-        made(self, *arguments)
-        self.graph.of = self
-        recorded.append(self)
-
-    monkeypatch.setattr(training._Replay, "__init__", noted)
-    replayed = train("focal loss", 3, SMALL, "cpu")
-    assert len(recorded) == 1 and replayed.losses == plain.losses
+    monkeypatch.setattr(training._Replay, "_recorded", staticmethod(recorded))
+    replayed = train("focal loss", 3, SMALL, "cpu", model=model)
+    rendering, learning = graphs
+    assert (rendering.played, learning.played) == (-(-SMALL.steps // (ahead // SMALL.batch)), SMALL.steps)
+    assert replayed.losses == plain.losses
     for ours, theirs in zip(replayed.model.parameters(), plain.model.parameters()):
         assert torch.equal(ours, theirs)
 

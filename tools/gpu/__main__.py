@@ -94,7 +94,7 @@ def run(stage, options):
 def made(stage, options):
     """Make the parts of a stage that are missing, and write each as it comes. Returns the exit status."""
     path = options.out / f"gpu-{stage}.json"
-    record = begun(path, identity(options.device, options.tiny))
+    record = begun(path, identity(options.device, options.tiny, STAGES[stage].modules))
     bad = 0
     start = time.perf_counter()
     for name, work in STAGES[stage].parts(options.device, options.tiny, set(record["parts"])):
@@ -130,8 +130,8 @@ def begun(path, made_by):
     return {"made": made_by, "parts": {}, "failed": {}, "seconds": {}}
 
 
-def identity(device, tiny):
-    """What an answer depends on beside the question; and its date."""
+def identity(device, tiny, modules):
+    """What an answer depends on beside the question, the code of these modules too; and its date."""
     cuda = device == "cuda"
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -141,7 +141,7 @@ def identity(device, tiny):
         "cuda": torch.version.cuda if cuda else "",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "sources": sources_hash(),
+        "sources": sources_hash(modules),
         "tiny": tiny,
     }
 

@@ -12,12 +12,13 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -30,7 +31,9 @@ import torch
 from focalbook import prose, training
 from focalbook.evaluation import evaluate
 from focalbook.fused import runs_on
-from focalbook.scenes import TEST, SceneSettings
+from focalbook.reproducibility import scenes_hash
+from focalbook.scenes import TEST, TRAIN, SceneSettings
+from focalbook.sources import SOURCES
 from focalbook.studies import MAP, STUDIES
 from focalbook.training import PULSE, TrainSettings, new_model, train
 from tasks import ROOT
@@ -43,11 +46,12 @@ TOY = TrainSettings(steps=PULSE, batch=1, channels=8, scenes=SceneSettings(size=
 
 
 class Stage(NamedTuple):
-    """What it is there to answer, how many seconds it may take, and its parts."""
+    """What it is there to answer, how many seconds it may take, its parts, and the modules that decide the answer."""
 
     question: str
     seconds: int
     parts: Callable[[str, bool, set[str]], Parts]
+    modules: tuple[str, ...] = SOURCES
 
 
 # ---- the tests that need a GPU ----
@@ -56,8 +60,11 @@ FILES = ("fused", "sigmoid_focal_loss", "drop_in", "scenes", "retinanet", "step"
 
 
 def tests(device: str, tiny: bool, done: set[str]) -> Parts:
-    for name in ("step",) if tiny else FILES:
-        yield name, partial(tested, f"tests/module/test_{name}.py")
+    with ThreadPoolExecutor() as pool:
+        files = [name for name in (("step",) if tiny else FILES) if name not in done]
+        futures = {name: pool.submit(tested, f"tests/module/test_{name}.py") for name in files}
+        for name, future in futures.items():
+            yield name, future.result
 
 
 def tested(file: str) -> dict[str, Any]:
@@ -88,6 +95,8 @@ def tested(file: str) -> dict[str, Any]:
 def scenes(device: str, tiny: bool, done: set[str]) -> Parts:
     for name, settings in {"192 px": LARGE, **MAP}.items() if not tiny else [("24 px", TOY.scenes)]:
         yield name, partial(compared, settings, 4 if tiny else 10_000, device)
+    yield "as float32", partial(alike, TOY.scenes if tiny else SceneSettings(), 4 if tiny else 10_000, device)
+    yield "to be made again", partial(begun, TOY if tiny else TrainSettings(steps=PULSE), device)
 
 
 def compared(settings: SceneSettings, count: int, device: str, batch: int = 100) -> dict[str, Any]:
@@ -106,13 +115,34 @@ def compared(settings: SceneSettings, count: int, device: str, batch: int = 100)
     }
 
 
+def alike(settings: SceneSettings, count: int, device: str, batch: int = 100) -> dict[str, int]:
+    """How many numbers of the same scenes differ at all, where the images are cast to float32."""
+    differing = numbers = 0
+    for first in range(0, count, batch):
+        indices = range(first, min(count, first + batch))
+        ours, theirs = (settings.batch(indices, TEST, where).images for where in ("cpu", device))
+        differing, numbers = differing + (ours != theirs.cpu()).sum().item(), numbers + ours.numel()
+    return {"scenes": count, "numbers": numbers, "differing": differing}
+
+
+def begun(settings: TrainSettings, device: str) -> dict[str, Any]:
+    """What a reader without a GPU can make again: the hash of the first training scenes, and the losses of the first
+    steps, in float64."""
+    scenes = settings.scenes.batch(range(64), TRAIN, device, torch.float64)
+    return {
+        "scenes": scenes_hash(scenes),
+        "losses": train("focal loss", 0, settings, device, torch.float64).losses,
+    }
+
+
 # ---- the loss ----
 
 
 def loss(device: str, tiny: bool, done: set[str]) -> Parts:
     # The goal's size first; then where a detector's batch lies.
     for size in (1000,) if tiny else (16_000_000, 10**5, 10**6, 10**8, 10**7):
-        yield f"{size:,} logits", partial(raced, size, device, tiny)
+        for pages in ("as usual", "replayed") if device == "cuda" else ("as usual",):
+            yield f"{size:,} logits, {pages}", partial(raced, size, device, pages, tiny)
 
 
 @cache
@@ -125,15 +155,15 @@ def fvcores(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return _fvcores()(inputs, targets).sum()
 
 
-def raced(size: int, device: str, tiny: bool) -> dict[str, Any]:
-    """All variants of the loss on so many logits, forward and backward, and what a copy on this device says of the
-    least that any can take."""
+def raced(size: int, device: str, pages: str, tiny: bool) -> dict[str, Any]:
+    """All variants of the loss on so many logits, forward and backward, called from Python or "replayed", and what a
+    copy on this device says of the least that any can take."""
     losses = bench.variants()
     if tiny:
         losses = {name: losses[name] for name in (bench.BASE, "focalbook")}
     else:
         losses |= {"fvcore's function": fvcores}
-    rows = bench.measured(device, "as usual", size, losses)
+    rows = bench.measured(device, pages, size, losses)
     took = {row["variant"]: row["milliseconds"] for row in rows}
     return {
         "rows": rows,
@@ -155,14 +185,37 @@ def step(device: str, tiny: bool, done: set[str]) -> Parts:
         for name, kind in kinds.items():
             settings, what = replace(base, batch=batch, scenes=kind), f"{name}, batch {batch}"
             yield f"{what}, scenes a second", partial(rendered, kind, device, batch, tiny)
-            for way in WAYS:
+            for way in WAYS[: 3 if batch <= 8 else 2]:  # a compilation takes half a minute
                 yield f"{what}, steps a second, {way}", partial(stepped, settings, device, pulses, way, tiny)
-    for count in (2,) if tiny else (1, 2, 4, 8, 16):
+    for count in (2,) if tiny else (16, 1, 4):
         yield f"{count} runs at once, steps a second in all", partial(together, count, base, device, pulses)
+    if not tiny:
+        name = "16 runs at once without sharing, steps a second in all"
+        yield name, partial(together, 16, base, device, pulses, contextlib.nullcontext)
 
 
 WAYS = ("replayed", "eager", "compiled and replayed")
 """How a step is run: recorded as a graph of kernels where the device has such graphs, or kernel by kernel."""
+
+
+@contextlib.contextmanager
+def shared() -> Iterator[bool]:
+    """Within it, kernels of several processes run side by side on one GPU: NVIDIA's multi-process service (MPS), where
+    the driver brings it. Without it they take turns. Gives whether it is there."""
+    places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/local/nvidia/bin"))
+    control = shutil.which("nvidia-cuda-mps-control", path=places)
+    if not control or not torch.cuda.is_available():
+        yield False
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        own = dict.fromkeys(("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"), folder)
+        quiet = subprocess.DEVNULL  # or the service holds this command's output open
+        with mock.patch.dict(os.environ, own):
+            subprocess.run([control, "-d"], check=True, timeout=30, stdout=quiet, stderr=quiet)
+            try:
+                yield True
+            finally:
+                subprocess.run([control], input="quit\n", text=True, timeout=30, stdout=quiet)
 
 
 def rendered(settings: SceneSettings, device: str, batch: int, tiny: bool) -> float:
@@ -203,10 +256,10 @@ def on_one_core(settings: TrainSettings, pulses: int) -> float:
         torch.set_num_threads(threads)
 
 
-def together(count: int, settings: TrainSettings, device: str, pulses: int) -> float:
+def together(count: int, settings: TrainSettings, device: str, pulses: int, sharing: Any = shared) -> float:
     """Steps a second of so many trainings at once, each in a process of its own, added up."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(count, _meet_at, (context.Barrier(count),)) as pool:
+    with sharing(), context.Pool(count, _meet_at, (context.Barrier(count),)) as pool:
         return round(sum(pool.starmap(_rate_after_meeting, [(settings, device, pulses)] * count, chunksize=1)), 2)
 
 
@@ -325,7 +378,7 @@ def studies(device: str, tiny: bool, done: set[str]) -> Parts:
     if tiny:
         tasks = dict(list(tasks.items())[:1])
     context, at_a_time = multiprocessing.get_context("spawn"), 1 if tiny else evidence._at_a_time()
-    with ProcessPoolExecutor(at_a_time, context, evidence._end_with_the_command) as pool:
+    with shared(), ProcessPoolExecutor(at_a_time, context, evidence._end_with_the_command) as pool:
         futures = {pool.submit(_make, task, device, tiny): name for name, task in tasks.items() if name not in done}
         for future in as_completed(futures):
             yield futures[future], future.result
@@ -358,8 +411,8 @@ def _make(task: tuple[str, str, float, int], device: str, tiny: bool) -> dict[st
 
 STAGES = {
     "tests": Stage("Does all that was written for a GPU hold on one?", 180, tests),
-    "scenes": Stage("Are its scenes those of the CPU?", 120, scenes),
-    "loss": Stage("How fast is the loss beside others, and beside the memory?", 240, loss),
+    "scenes": Stage("Are its scenes those of the CPU?", 120, scenes, ("scenes",)),
+    "loss": Stage("How fast is the loss beside others, and beside the memory?", 240, loss, ("fused", "losses")),
     "step": Stage("How many scenes and steps a second, alone and several runs at once?", 240, step),
     "rival": Stage("How fast and how good is torchvision's RetinaNet of the same parts?", 240, rival),
     "chapters": Stage("Do the chapters that train say the same?", 180, chapters),
