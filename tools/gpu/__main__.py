@@ -5,7 +5,6 @@
     python -m tools.gpu --out FOLDER              writes there, in place of book/measured
     python -m tools.gpu studies --seconds 1800    gives a stage another time than its own
     python -m tools.gpu --device cpu --tiny       tries every stage where there is no GPU, in seconds, on toy sizes
-    python -m tools.gpu --file                    moves the records that the studies made into book/records
 
 A stage runs in a process of its own, which ends when its time is up. Its answers come part by part, and each is written
 at once into gpu-STAGE.json: a stage that is started again goes on with the parts that are missing. Answers of another
@@ -27,10 +26,8 @@ from pathlib import Path
 
 import torch
 
-from focalbook import records
 from focalbook.files import cure, write
 from focalbook.sources import sources_hash
-from focalbook.studies import STUDIES
 from tasks import ROOT
 from tools.gpu.stages import STAGES
 
@@ -39,8 +36,6 @@ OUT = ROOT / "book" / "measured"
 
 def main(arguments=None):
     options = parsed(arguments)
-    if options.file:
-        return filed(options.out)
     if options.device == "cuda" and not torch.cuda.is_available():
         print("torch sees no CUDA device: run this where there is one, or try it with --device cpu --tiny")
         return 1
@@ -61,7 +56,6 @@ def parsed(arguments):
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, to see that everything runs")
     parser.add_argument("--seconds", type=int, help="time for each stage, in place of its own")
-    parser.add_argument("--file", action="store_true", help="only move the studies' records into book/records")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # this is the stage's own process
     options = parser.parse_args(arguments)
     unknown = [name for name in options.stages if name not in STAGES]
@@ -161,20 +155,6 @@ def shown(answer):
         short = (f"{key} {json.dumps(value)}" for key, value in answer.items() if len(json.dumps(value)) <= 80)
         return ", ".join(short)
     return json.dumps(answer)
-
-
-def filed(out):
-    """Move the records that the stage ``studies`` made for declared studies into book/records."""
-    path = out / "gpu-studies.json"
-    if not path.exists():
-        print(f"there is no {path}: run the stage studies first, or name its folder with --out")
-        return 1
-    made = json.loads(path.read_text("utf-8"))["parts"].values()
-    declared = [record for record in made if record["study"] in STUDIES]
-    for record in declared:
-        records.save(record)
-    print(f"{len(declared)} records filed into {records.RECORDS}")
-    return 0
 
 
 if __name__ == "__main__":

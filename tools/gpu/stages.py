@@ -34,7 +34,7 @@ from focalbook.fused import runs_on
 from focalbook.reproducibility import scenes_hash
 from focalbook.scenes import TEST, TRAIN, SceneSettings
 from focalbook.sources import SOURCES
-from focalbook.studies import MAP, STUDIES
+from focalbook.studies import AGAIN, MAP, STUDIES
 from focalbook.training import PULSE, TrainSettings, new_model, train
 from tasks import ROOT
 from tools import bench, throughput
@@ -279,8 +279,15 @@ def _rate_after_meeting(settings: TrainSettings, device: str, pulses: int) -> fl
 def rival(device: str, tiny: bool, done: set[str]) -> Parts:
     settings = replace(TOY, steps=2) if tiny else TrainSettings()
     yield "steps a second", partial(raced_step, settings, device, tiny)
-    for seed in (0,) if tiny else range(5):
-        yield f"AP, seed {seed}", partial(both_judged, seed, settings, device, 4 if tiny else 256)
+    seeds = (0,) if tiny else range(5)
+    with shared(), ProcessPoolExecutor(len(seeds), multiprocessing.get_context("spawn")) as pool:
+        futures = {
+            pool.submit(both_judged, seed, settings, device, 4 if tiny else 256): f"AP, seed {seed}"
+            for seed in seeds
+            if f"AP, seed {seed}" not in done
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result
 
 
 def raced_step(settings: TrainSettings, device: str, tiny: bool) -> dict[str, float]:
@@ -364,17 +371,16 @@ def close(stored: str, found: str, tolerance: float = 0.01) -> bool:
 
 # ---- studies ----
 
-VERDICT = "verdict on a GPU"
-HERE = replace(STUDIES["verdict"], seeds=tuple(range(20)), dtype="float32")
-"""The verdict of the first edition with twice the seeds, in the type that a GPU is made for."""
+KEPT = ("study", "arm", "seed", "AP", "AP by class", "recall", "training loss", "diverged", "seconds")
+"""What is kept of a run's record."""
 
 
 def studies(device: str, tiny: bool, done: set[str]) -> Parts:
-    """The verdict; then what is declared as under way, and not made."""
-    from focalbook import evidence  # not above: it needs libraries that no other stage needs
+    """The studies that are declared for a GPU, seed after seed, as many runs at once as the device holds."""
+    from focalbook import evidence, experiments  # not above: they need libraries that no other stage needs
 
     _know(tiny)
-    tasks = {" ".join(map(str, task)): task for name in STUDIES for task in missing(name)}
+    tasks = {" ".join(map(str, (name, *run))): (name, *run) for name in AGAIN for run in experiments.runs(name)}
     if tiny:
         tasks = dict(list(tasks.items())[:1])
     context, at_a_time = multiprocessing.get_context("spawn"), 1 if tiny else evidence._at_a_time()
@@ -384,21 +390,10 @@ def studies(device: str, tiny: bool, done: set[str]) -> Parts:
             yield futures[future], future.result
 
 
-def missing(study: str) -> list[tuple[str, str, float, int]]:
-    from focalbook.experiments import stale
-
-    try:
-        return [(study, *task) for task in stale(study)] if STUDIES[study].under_way else []
-    except FileNotFoundError as error:
-        print(f"  {study} waits for another: {error}", flush=True)
-        return []
-
-
 def _know(tiny: bool) -> None:
-    """Declare the verdict on a GPU in this process, as the first study; in ``tiny`` as a toy."""
-    others = {name: study for name, study in STUDIES.items() if name != VERDICT}
-    STUDIES.clear()
-    STUDIES.update({VERDICT: replace(HERE, under_way=True, **(dict(settings=TOY, scenes=4) if tiny else {}))} | others)
+    """Tell this process of these studies; in ``tiny`` as toys."""
+    toy = dict(settings=TOY, scenes_from="", scenes=4) if tiny else {}
+    STUDIES.update({name: replace(study, **toy) for name, study in AGAIN.items()})
 
 
 def _make(task: tuple[str, str, float, int], device: str, tiny: bool) -> dict[str, Any]:
@@ -406,7 +401,8 @@ def _make(task: tuple[str, str, float, int], device: str, tiny: bool) -> dict[st
 
     torch.set_num_threads(1)
     _know(tiny)
-    return evidence.run(*task, device)
+    record = evidence.run(*task, device)
+    return {key: record[key] for key in KEPT if key in record}
 
 
 STAGES = {
@@ -416,6 +412,6 @@ STAGES = {
     "step": Stage("How many scenes and steps a second, alone and several runs at once?", 240, step),
     "rival": Stage("How fast and how good is torchvision's RetinaNet of the same parts?", 240, rival),
     "chapters": Stage("Do the chapters that train say the same?", 180, chapters),
-    "studies": Stage("What does the verdict say with twice the seeds, and what else is not made yet?", 600, studies),
+    "studies": Stage("Do the claims hold with other seeds?", 600, studies),
 }
 """In the order in which they are asked: the cheapest and most important first."""
