@@ -185,7 +185,7 @@ def step(device: str, tiny: bool, done: set[str]) -> Parts:
         for name, kind in kinds.items():
             settings, what = replace(base, batch=batch, scenes=kind), f"{name}, batch {batch}"
             yield f"{what}, scenes a second", partial(rendered, kind, device, batch, tiny)
-            for way in WAYS[: 3 if batch <= 8 else 2]:  # a compilation takes half a minute
+            for way in WAYS if settings == base else WAYS[:2]:  # a compilation takes half a minute
                 yield f"{what}, steps a second, {way}", partial(stepped, settings, device, pulses, way, tiny)
     for count in (2,) if tiny else (16, 1, 4):
         yield f"{count} runs at once, steps a second in all", partial(together, count, base, device, pulses)
