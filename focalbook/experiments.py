@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from focalbook.intervals import equivalence, holm, paired_interval
 from focalbook.platelets import Fold
-from focalbook.records import Record, load, path_of
+from focalbook.records import RECORDS, Record, load, path_of
 from focalbook.sources import SOURCES, sources_hash
-from focalbook.studies import CLAIMS, LADDER, STUDIES, Claim
+from focalbook.studies import AGAIN, CLAIMS, LADDER, STUDIES, Claim
 from focalbook.training import TrainSettings
 
 
@@ -103,6 +103,35 @@ def table(study: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def load_again(study: str) -> dict[str, list[Record]]:
+    """What ``tools.gpu`` recorded of a study of ``studies.AGAIN`` on a GPU: a dict from arm to its runs, seed after
+    seed, of the seeds with which every arm was run (chapter 16).
+
+    Raises ``FileNotFoundError`` where nothing is recorded and ``ValueError`` for a broken record, with the file's name.
+    """
+    path = RECORDS.parent / "measured" / "gpu-studies.json"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: git checkout has it, and make gpu makes one where there is a GPU")
+    arms: dict[str, dict[int, Record]] = {arm: {} for arm in AGAIN[study].arms}
+    try:
+        for run in json.loads(path.read_text("utf-8"))["parts"].values():
+            if run["study"] == study:
+                arms[run["arm"]][run["seed"]] = run
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is broken: git checkout has it") from None
+    seeds = sorted(set.intersection(*map(set, arms.values())))
+    return {arm: [made[seed] for seed in seeds] for arm, made in arms.items()}
+
+
+def table_again(study: str) -> pd.DataFrame:
+    """The runs of ``load_again`` as a tidy table like ``table``: arm, seed, AP, AP50, AP75 and recall (chapter 16)."""
+    return pd.DataFrame(
+        {"arm": arm, "seed": run["seed"], **run["AP"], "recall": run["recall"]}
+        for arm, made in load_again(study).items()
+        for run in made
+    )
+
+
 def differences(runs: pd.DataFrame, ours: str, rival: str, score: str = "AP") -> NDArray[np.float64]:
     """What the arm ``ours`` scores above the arm ``rival`` in a ``table``, seed by seed: float64 (seeds,).
 
@@ -121,18 +150,19 @@ def differences(runs: pd.DataFrame, ours: str, rival: str, score: str = "AP") ->
     return found.groupby(unit[0]).mean().to_numpy(np.float64)  # in the order of the seeds, or of the folds
 
 
-def judged(claims: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+def judged(claims: Sequence[Claim] = CLAIMS, runs_of: Callable[[str], pd.DataFrame] = table) -> pd.DataFrame:
     """The primary claims and what came of them, a row a claim: its words, its study, what was expected, the mean
     difference with its interval, p, p "corrected" for all of them, and whether it "holds" by that alone.
 
-    The correction is Holm's. While the study of a claim is under way the claim has NaN and None, and the correction of
+    ``runs_of``: what gives the runs of a study, ``table`` or, for ``studies.CLAIMS_AGAIN``, ``table_again``. The
+    correction is Holm's. While the study of a claim is under way the claim has NaN and None, and the correction of
     the others is Bonferroni's, p times the number of all claims, which is never less strict. Explained in chapter 11.
     """
     rows: list[dict[str, Any]] = []
     for claim in claims:
         row: dict[str, Any] = {"claim": claim.text, "study": claim.study, "expected": claim.expected}
-        if not STUDIES[claim.study].under_way:
-            found = differences(table(claim.study), claim.ours, claim.rival, claim.score)
+        if not (STUDIES | AGAIN)[claim.study].under_way:
+            found = differences(runs_of(claim.study), claim.ours, claim.rival, claim.score)
             interval = paired_interval(found)
             p = interval.p if claim.margin is None else equivalence(found, claim.margin)
             row |= {**interval._asdict(), "p": p}
