@@ -45,3 +45,12 @@ def test_the_bench_measures_draws_and_prints(monkeypatch):
     plots.show_speed(figure, rows)
     assert figure.axes[0].get_title() == "CPU, pages as usual"
     plt.close(figure)
+
+
+def test_what_is_replayed_has_times_and_keeps_nothing_of_its_own(monkeypatch):
+    monkeypatch.setattr(bench, "recorded", lambda run: run)  # in place of a CUDA graph
+    monkeypatch.setattr(bench, "SECONDS", 0)
+    few = {name: loss for name, loss in bench.variants().items() if name in (bench.BASE, "focalbook")}
+    rows = bench.measured("cpu", "replayed", 1000, few)
+    assert [row["variant"] for row in rows] == [bench.BASE, "focalbook", "limit"]
+    assert all(row["milliseconds"] > 0 and "kept" not in row and row["pages"] == "replayed" for row in rows)

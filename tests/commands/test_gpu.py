@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import shutil
 import threading
 from concurrent.futures import Future
 from multiprocessing.pool import ThreadPool
@@ -223,3 +225,40 @@ def test_a_stage_runs_in_a_process_of_its_own_and_ends_with_its_time(tmp_path, c
     assert command.main(["scenes", *options, "--seconds", "0"]) == 1
     assert "its time is up; what was written stays" in capfd.readouterr().out
     assert json.loads((tmp_path / "gpu-scenes.json").read_text())["parts"]
+
+
+# ---- several processes on one card ----
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_the_card_is_shared_by_a_service_that_ends_with_the_work(monkeypatch, tmp_path):
+    log, control = tmp_path / "log", tmp_path / "nvidia-cuda-mps-control"
+    control.write_text(f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY $@" >> {log}\n[ "$1" ] || cat >> {log}\n')
+    control.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with stages.shared() as there:
+        place = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
+        assert there and log.read_text() == f"{place} -d\n"
+    assert log.read_text() == f"{place} -d\n{place} \nquit\n" and "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
+
+
+def test_where_there_is_no_such_service_processes_take_turns(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
+    with stages.shared() as there:
+        assert not there
+
+
+# ---- what an H100 answered ----
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_recorded_answers_are_whole_and_of_one_card(stage):
+    record = json.loads((command.OUT / f"gpu-{stage}.json").read_text())
+    made = record["made"]
+    assert (made["device"], made["tiny"], record["failed"]) == ("NVIDIA H100 80GB HBM3", False, {})
+    answers = record["parts"].values()
+    if stage == "tests":
+        assert set(record["parts"]) == set(stages.FILES)
+        assert all(not found["failed"] and not found["skipped"] for found in answers)
+    assert all(found["agree"] for found in answers if isinstance(found, dict) and "agree" in found)

@@ -1,5 +1,6 @@
 """The studies as their records tell them: which runs there are, what was chosen, what is stale, who gained how much."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from focalbook.experiments import (
     chosen_rung,
     differences,
     judged,
+    load_again,
     load_study,
     mean_ap,
     plan_of,
@@ -20,12 +22,13 @@ from focalbook.experiments import (
     sources_of,
     stale,
     table,
+    table_again,
 )
 from focalbook.platelets import Fold
 from focalbook.records import checksum, load, path_of, save
 from focalbook.scenes import TEST
 from focalbook.sources import SOURCES, sources_hash
-from focalbook.studies import LADDER, Arm, Claim
+from focalbook.studies import AGAIN, CLAIMS_AGAIN, FIRST, LADDER, SECOND, Arm, Claim, Study
 
 pytestmark = pytest.mark.usefixtures("plans")
 
@@ -335,3 +338,61 @@ def test_nothing_is_chosen_by_an_ap_that_is_none(aps):
     records = [{"AP": {"AP": ap}, "settings": {"lr": 0.01}} for ap in aps]
     with pytest.raises(ValueError, match="records must have an AP at lr 0.01 to be compared by"):
         mean_ap(records, 0.01)
+
+
+# ---- the studies that were made again on a GPU ----
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """A study of two arms, recorded in another folder: writes the runs given as (arm, seed, AP)."""
+    monkeypatch.setattr(experiments, "AGAIN", {"again": Study("Again?", {"a": Arm(), "b": Arm()}, seeds=(5, 6, 7, 8))})
+    monkeypatch.setattr(experiments, "RECORDS", tmp_path / "records")
+    path = tmp_path / "measured" / "gpu-studies.json"
+
+    def write(*runs, study="again"):
+        parts = {
+            f"{arm} {seed}": {"study": study, "arm": arm, "seed": seed, "AP": {"AP": ap, "AP50": ap}, "recall": 1.0}
+            for arm, seed, ap in runs
+        }
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"parts": parts}))
+        return path
+
+    return write
+
+
+def test_what_was_made_again_is_a_table_of_the_seeds_with_every_arm(measured):
+    measured(("b", 6, 0.2), ("a", 6, 0.4), ("a", 7, 0.9), ("b", 5, 0.1), ("a", 5, 0.3))
+    made = load_again("again")
+    assert [[run["seed"] for run in made[arm]] for arm in "ab"] == [[5, 6], [5, 6]]
+    runs = table_again("again")
+    assert list(runs) == ["arm", "seed", "AP", "AP50", "recall"] and len(runs) == 4
+    assert differences(runs, "a", "b") == pytest.approx([0.2, 0.2])
+
+
+def test_claims_are_judged_by_what_was_made_again(measured):
+    measured(*((arm, seed, ap) for seed in (5, 6, 7, 8) for arm, ap in (("a", 0.5 + seed / 100), ("b", 0.2))))
+    claim = Claim("a is higher", "again", "a", "b", "AP", "yes")
+    (row,) = judged([claim], table_again).to_dict("records")
+    assert row["holds"] and row["mean"] == pytest.approx(0.365)
+
+
+def test_what_was_made_again_is_missing_or_broken_by_name(measured):
+    with pytest.raises(FileNotFoundError, match="there is no .*gpu-studies.json: git checkout has it"):
+        load_again("again")
+    path = measured(("a", 5, 0.3), ("c", 5, 0.3))
+    for content in (path.read_text(), "{", "[]", '{"parts": [1]}', '{"parts": {"x": 1}}'):
+        path.write_text(content)
+        with pytest.raises(ValueError, match="gpu-studies.json is broken: git checkout has it"):
+            load_again("again")
+
+
+def test_the_recorded_studies_made_again_have_seeds_of_their_own_and_what_was_planned():
+    used = {seed for study in (FIRST | SECOND).values() for seed in study.seeds}
+    for name, study in AGAIN.items():
+        assert not used & set(study.seeds)
+        made = load_again(name)
+        seeds = [run["seed"] for run in made["focal loss"]]
+        assert seeds == list(study.seeds[: len(seeds)]) and len(seeds) >= 20
+    assert {claim.study for claim in CLAIMS_AGAIN} == set(AGAIN)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from focalbook import reproducibility
-from focalbook.reproducibility import perturbation_drift
+from focalbook.reproducibility import perturbation_drift, scenes_hash
 from focalbook.scenes import SceneSettings
 from focalbook.training import Run, TrainSettings
 
@@ -51,3 +51,16 @@ def test_the_activation_replaces_every_silu(started):
 
 def test_a_training_repeated_without_a_change_does_not_drift():
     assert perturbation_drift(TrainSettings(steps=2, batch=1, channels=8, scenes=SMALL.scenes), change=0.0) == 0
+
+
+def test_the_hash_of_scenes_sees_pixels_boxes_and_labels_and_not_the_last_bits():
+    scenes = SMALL.scenes.batch(range(2), dtype=torch.float64)
+    found = scenes_hash(scenes)
+    assert len(found) == 16 and found == scenes_hash(scenes._replace(images=scenes.images + 1e-15))
+    changed = [
+        scenes._replace(images=scenes.images + 2e-5),
+        scenes._replace(boxes=scenes.boxes + 1e-12),
+        scenes._replace(labels=scenes.labels + 1),
+        SMALL.scenes.batch(range(1, 3), dtype=torch.float64),
+    ]
+    assert len({found, *map(scenes_hash, changed)}) == 5
