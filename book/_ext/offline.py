@@ -1,7 +1,8 @@
 """Make the site whole without a network, and light: nothing is loaded that a page does not need.
 
 Of two fonts, the one for formulas and the one for the theme's icons, only the characters that the pages show are kept.
-The theme's second copy of all icons, a script, goes. The still picture of an explorer waits until it is seen.
+The theme's second copy of all icons, a script, goes. The still picture of an explorer waits until it is seen. A figure's
+points are given to a hundredth of their unit.
 """
 
 import base64
@@ -29,6 +30,8 @@ NEEDLESS = (
 ITALIC = {0x210E, *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D71C)}  # a browser slants single letters by itself
 ICON = re.compile(r"fa-[\w-]+")
 FORMULA = re.compile(r"<math.*?</math>", re.DOTALL)
+PLACES = re.compile(r'(?<= d=")[^"]*|(?<= [xy]=")[^"]*|(?<=translate\()[^)]*')
+BEYOND = re.compile(r"(\.\d\d)\d+")
 # A script hands the font over whole, before the first formula is drawn, so that nothing moves; a style sheet is for
 # browsers without scripts.
 FACE = {
@@ -76,6 +79,13 @@ def store_the_icons(static, pages):
     return wanted
 
 
+def round_figures(images):
+    """Cut the places in figures to two digits after the point, and the indentation; figures are drawn as before."""
+    for path in images.glob("*.svg"):
+        text = PLACES.sub(lambda places: BEYOND.sub(r"\1", places[0]), path.read_text("utf-8"))
+        path.write_text(re.sub(r"(?<=\n) +", "", text), "utf-8")
+
+
 def lighten(app, error):
     if error is not None or app.builder.name != "html":
         return
@@ -83,6 +93,7 @@ def lighten(app, error):
     needless = {f"no {pattern}": [path for path in static.glob(pattern) if path.is_file()] for pattern in NEEDLESS}
     for path in {path for paths in needless.values() for path in paths}:
         path.unlink()
+    round_figures(Path(app.outdir, "_images"))
     pages = read(app)
     needed = {"icons that are shown": store_the_icons(static, pages)}
     demand(app, {name: len(found) for name, found in {**needless, **needed}.items()})

@@ -275,3 +275,12 @@ def test_a_function_that_keeps_the_books_and_what_calls_it_are_left_out():
 
 def test_cells_that_draw_are_told_by_their_output():
     assert cells.drawn([code("plt.show()", cells.FIGURE), code("plt.plot(x)"), dict(cell_type="markdown")]) == {0}
+
+
+def test_the_places_in_a_figure_are_cut_and_what_scales_a_glyph_is_not(tmp_path):
+    figure = tmp_path / "figure.svg"
+    before = '<svg>\n  <path d="M 12.3456 -0.129 \nL 1 2"/>\n   <g transform="translate(3.14159 2) scale(0.015625)"/>\n'
+    figure.write_text(before + '  <use x="1.239" style="opacity: 0.1234"/>\n</svg>')
+    offline.round_figures(tmp_path)
+    after = '<svg>\n<path d="M 12.34 -0.12 \nL 1 2"/>\n<g transform="translate(3.14 2) scale(0.015625)"/>\n'
+    assert figure.read_text() == after + '<use x="1.23" style="opacity: 0.1234"/>\n</svg>'
