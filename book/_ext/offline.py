@@ -1,8 +1,8 @@
 """Make the site whole without a network, and light: nothing is loaded that a page does not need.
 
 Of two fonts, the one for formulas and the one for the theme's icons, only the characters that the pages show are kept.
-The theme's second copy of all icons, a script, goes. The still picture of an explorer waits until it is seen. A figure's
-points are given to a hundredth of their unit.
+The theme's second copy of all icons, a script, goes. The still picture of an explorer waits until it is seen. Places in
+figures have two digits after the point.
 """
 
 import base64
