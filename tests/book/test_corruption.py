@@ -633,7 +633,7 @@ KINDS = {
         files, "bound to a typed text: factor", replace('factor=f"{factor:.2f}"', 'factor="0.01"')
     ),
     "chapter in a link": Kind(files, TYPED, replace("[chapter 3](03-", "[chapter 2](03-")),
-    "number deleted from the list": Kind(files, TYPED, in_file(LIST, to("definition: $\\gamma \\ge 0$, and\n", ""))),
+    "number deleted from the list": Kind(files, TYPED, in_file(LIST, to("definition: $\\gamma$ is at least 0,\n", ""))),
     "another source in the list": Kind(
         files, SOURCE, in_file(LIST, to("focalbook.training.LOSSES: has", "focalbook.scenes.TEST: has"))
     ),
