@@ -128,6 +128,21 @@ def test_the_files_of_the_stage_tests_are_there():
 
 
 @pytest.mark.parametrize(
+    "source, told",
+    [("print(1)", "1\n"), ("print(1)\n2 + 3", "1\n5"), ("x = 4", ""), ("print()", "\n"), ("a * 2", "14")],
+)
+def test_a_cell_tells_what_it_prints_and_the_value_of_its_last_line(source, told):
+    assert stages.told_by(source, "a cell", {"a": 7}) == told
+
+
+def test_a_chapter_that_tells_something_else_does_not_agree(monkeypatch):
+    true = stages.told_by
+    monkeypatch.setattr(stages, "told_by", lambda *cell: true(*cell) + "!")
+    found = stages.executed("02-cross-entropy", "cpu")
+    assert not found["agree"] and found["identical"] == 0 and found["shown"] > 3
+
+
+@pytest.mark.parametrize(
     "stored, found, agree",
     [
         ("AP 0.597, so", "AP 0.599, so", True),

@@ -4,6 +4,7 @@
 hold; what is ``done`` need not be given again.
 """
 
+import ast
 import contextlib
 import importlib
 import io
@@ -330,7 +331,8 @@ def chapters(device: str, tiny: bool, done: set[str]) -> Parts:
 
 
 def executed(name: str, device: str) -> dict[str, Any]:
-    """Run the cells of a chapter, trainings on the device, and compare what they print with what is stored.
+    """Run the cells of a chapter, trainings on the device, and compare what they print and the tables that they show
+    with what is stored.
 
     Numbers are equal where they differ by at most one percent of the larger, or by one unit of their last digit.
     """
@@ -338,24 +340,40 @@ def executed(name: str, device: str) -> dict[str, Any]:
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names: dict[str, Any] = {"__name__": "__main__"}
     differing: dict[str, list[str]] = {}
-    identical = 0
+    shown = identical = 0
     folder = os.getcwd()
-    with mock.patch.object(prose, "bind", lambda **values: None), mock.patch("matplotlib.pyplot.show"):
+    with mock.patch.object(prose, "bind", lambda **values: None), mock.patch("matplotlib.pyplot.show", lambda: None):
         os.chdir(ROOT / "book")
         try:
             for number, cell in enumerate(cells, start=1):
-                source = "".join(cell["source"]).replace('device="cpu"', f'device="{device}"')
-                with contextlib.redirect_stdout(io.StringIO()) as printed:
-                    exec(compile(source, f"{name}, cell {number}", "exec"), names)
-                stored = "".join(
-                    "".join(output["text"]) for output in cell["outputs"] if output.get("name") == "stdout"
-                )
-                identical += stored == printed.getvalue()
-                if not close(stored, printed.getvalue()):
-                    differing[f"cell {number}"] = [stored, printed.getvalue()]
+                source = "".join(cell["source"]).replace('"cpu"', f'"{device}"')
+                found = told_by(source, f"{name}, cell {number}", names)
+                stored = "".join(map(told, cell["outputs"]))
+                shown += bool(stored)
+                identical += bool(stored) and stored == found
+                if not close(stored, found):
+                    differing[f"cell {number}"] = [stored, found]
         finally:
             os.chdir(folder)
-    return {"cells": len(cells), "identical": identical, "differing": differing, "agree": not differing}
+    return {"shown": shown, "identical": identical, "differing": differing, "agree": shown > 0 and not differing}
+
+
+def told(output: dict[str, Any]) -> str:
+    """The text of a stored output: what was printed, or the value of a cell's last line, such as a table."""
+    if output["output_type"] == "execute_result":
+        return "".join(output["data"]["text/plain"])
+    return "".join(output["text"]) if output.get("name") == "stdout" else ""
+
+
+def told_by(source: str, name: str, names: dict[str, Any]) -> str:
+    """Run a cell among these names, and return what it prints and the value of its last line."""
+    *body, last = ast.parse(source).body
+    if not isinstance(last, ast.Expr):
+        body.append(last)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(ast.Module(body, []), name, "exec"), names)
+        value = eval(compile(ast.Expression(last.value), name, "eval"), names) if isinstance(last, ast.Expr) else None
+    return printed.getvalue() + ("" if value is None else repr(value))
 
 
 def close(stored: str, found: str, tolerance: float = 0.01) -> bool:
