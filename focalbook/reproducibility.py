@@ -1,5 +1,5 @@
-"""Do the digits of a training hold on another machine? A test that needs no second machine, and what to compare with
-one (chapter 17)."""
+"""Do the digits of a training hold on another machine? A test that needs no second machine (chapter 17), and a
+hash by which two machines compare their scenes (chapter 20)."""
 
 import hashlib
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def scenes_hash(scenes: Scenes) -> str:
     """Hash of scenes: 16 hexadecimal digits, the same wherever they were rendered in float64.
 
     It sees boxes and labels to the bit, and pixels to a part in 65,535, because the last bits of a pixel differ between
-    processors. Explained in chapter 17.
+    processors. Explained in chapter 20.
     """
     pixels = (scenes.images.double() * 65535).round().int()
     parts = (part.cpu().contiguous().numpy().tobytes() for part in (pixels, scenes.boxes, scenes.labels))

@@ -264,14 +264,22 @@ def test_where_there_is_no_such_service_processes_take_turns(monkeypatch):
         assert not there
 
 
-# ---- what an H100 answered ----
+# ---- what a GPU answered ----
+
+
+def recorded(stage):
+    return json.loads((command.OUT / f"gpu-{stage}.json").read_text())
+
+
+def test_all_recorded_answers_are_of_one_card():
+    (device,) = {recorded(stage)["made"]["device"] for stage in STAGES}
+    assert device.startswith("NVIDIA")
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_recorded_answers_are_whole_and_of_one_card(stage):
-    record = json.loads((command.OUT / f"gpu-{stage}.json").read_text())
-    made = record["made"]
-    assert (made["device"], made["tiny"], record["failed"]) == ("NVIDIA H100 80GB HBM3", False, {})
+def test_the_recorded_answers_are_whole(stage):
+    record = recorded(stage)
+    assert record["parts"] and record["failed"] == {} and not record["made"]["tiny"]
     answers = record["parts"].values()
     if stage == "tests":
         assert set(record["parts"]) == set(stages.FILES)
