@@ -61,8 +61,12 @@ focal_loss = Check(
 )
 
 
+def divisor(targets):
+    return max(len(targets), (targets == 1).sum().item())
+
+
 def by_positives(logits, targets):
-    return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / max(1, (targets == 1).sum().item())
+    return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / divisor(targets)
 
 
 def by_all(logits, targets):
@@ -70,7 +74,7 @@ def by_all(logits, targets):
 
 
 def image_by_image(logits, targets):
-    return torch.stack([by_positives(*image) for image in zip(logits, targets)]).mean()
+    return torch.stack([by_positives(*image) for image in zip(logits[:, None], targets[:, None])]).mean()
 
 
 def total(logits, targets):
@@ -81,10 +85,14 @@ def by_none(logits, targets):
     return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / (targets == 1).sum()
 
 
+def by_at_least_one(logits, targets):
+    return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / (targets == 1).sum().clamp(min=1)
+
+
 def weighted(alpha, scale=1.0):
     """The right loss, but for the class weight."""
     return lambda logits, targets: (
-        scale * losses.sigmoid_focal_loss(logits, targets, alpha, reduction="sum") / max(1, (targets == 1).sum().item())
+        scale * losses.sigmoid_focal_loss(logits, targets, alpha, reduction="sum") / divisor(targets)
     )
 
 
@@ -95,7 +103,7 @@ def clipped(logits, targets):
 def naive(logits, targets):
     p = torch.sigmoid(logits)
     p_t, alpha_t = torch.where(targets == 1, p, 1 - p), torch.where(targets == 1, 0.25, 0.75)
-    return (-alpha_t * (1 - p_t) ** 2 * torch.log(p_t)).sum() / max(1, (targets == 1).sum().item())
+    return (-alpha_t * (1 - p_t) ** 2 * torch.log(p_t)).sum() / divisor(targets)
 
 
 LOGITS = torch.tensor([[-4.0, -2.0, 0.5, 3.0], [1.0, -6.0, -0.1, 2.0]], dtype=torch.float64)
@@ -107,7 +115,8 @@ detection_loss = Check(
     mistakes={
         "mean over all anchors: divide the sum by the positives": by_all,
         "a sum that grows with the number of objects: divide it by the positives": total,
-        "an image without objects divides by zero: divide by at least 1": by_none,
+        "a batch without objects divides by zero: divide by at least one for each image": by_none,
+        "a batch without objects weighs too much: divide by at least one for each image, not by 1": by_at_least_one,
         "large logits overflow: a sigmoid that rounds to 0 has no logarithm, so work on the logits": naive,
         "you clip p: beyond the clip a worse logit costs no more, so work on the logits": clipped,
         "you divide image by image: count the positives over the whole batch": image_by_image,

@@ -147,9 +147,13 @@ padded_positives = Check(
 )
 
 
+def divisor(labels):
+    return max(len(labels), (labels >= 0).sum().item())
+
+
 def mended(logits, labels, loss=losses.sigmoid_focal_loss):
     targets, counts = class_targets(labels, logits.shape[-1])
-    return loss(logits, targets.to(logits))[counts].sum() / max(1, (labels >= 0).sum().item())
+    return loss(logits, targets.to(logits))[counts].sum() / divisor(labels)
 
 
 def other(formula):
@@ -168,17 +172,19 @@ def averaged(logits, labels):
 
 
 def by_anchors(logits, labels):
-    positives = max(1, (labels >= 0).sum().item())
-    return mended(logits, labels) * positives / max(1, (labels != IGNORED).sum().item())
+    return mended(logits, labels) * divisor(labels) / (labels != IGNORED).sum()
 
 
 def by_no_positives(logits, labels):
-    positives = (labels >= 0).sum()
-    return mended(logits, labels) * positives.clamp(min=1) / positives
+    return mended(logits, labels) * divisor(labels) / (labels >= 0).sum()
+
+
+def by_at_least_one(logits, labels):
+    return mended(logits, labels) * divisor(labels) / (labels >= 0).sum().clamp(min=1)
 
 
 def by_image(logits, labels):
-    return torch.stack([mended(*image) for image in zip(logits, labels)]).mean()
+    return torch.stack([mended(*image) for image in zip(logits[:, None], labels[:, None])]).mean()
 
 
 def with_ignored(logits, labels):
@@ -196,7 +202,7 @@ def background_first(logits, labels):
 def background_is(label, logits, labels):
     targets, _ = class_targets(torch.where(labels == BACKGROUND, label, labels), logits.shape[-1])
     total = losses.sigmoid_focal_loss(logits, targets.to(logits))[labels != IGNORED].sum()
-    return total / max(1, (labels >= 0).sum().item())
+    return total / divisor(labels)
 
 
 def shares_a_softmax(logits, targets):
@@ -252,7 +258,8 @@ mended_loss = Check(
         ),
         "mean over all outputs: divide the sum by the positives": averaged,
         "divided by the anchors: divide by the positives": by_anchors,
-        "a batch without objects divides by zero: divide by at least 1": by_no_positives,
+        "a batch without objects divides by zero: divide by at least one for each image": by_no_positives,
+        "a batch without objects weighs too much: divide by at least one for each image, not by 1": by_at_least_one,
         "divided image by image, then averaged: the positives are those of the whole batch": by_image,
         "ignored anchors take part: leave them out": with_ignored,
         "background anchors are left out: they are most of the lesson": positives_alone,
