@@ -33,6 +33,7 @@ def use_style() -> None:
         {
             "figure.figsize": (7, 3.6),
             "figure.constrained_layout.use": True,
+            "figure.constrained_layout.wspace": 0.06,  # or the ticks of two panels read as one number
             "figure.facecolor": "none",
             "axes.facecolor": "none",
             "axes.edgecolor": INK,
@@ -98,6 +99,9 @@ def show_scene(
         )
 
 
+TEXT = 8  # points, of what is written beside a box
+
+
 def _draw_boxes(
     axes: Axes,
     boxes: Sequence[Sequence[float]],
@@ -105,6 +109,7 @@ def _draw_boxes(
     texts: Sequence[str] | None = None,
     style: str = "-",
 ) -> None:
+    taken: list[tuple[float, float]] = []
     for number, (box, label) in enumerate(zip(boxes, labels)):
         if label < 0:
             continue
@@ -112,11 +117,25 @@ def _draw_boxes(
         color = BOX_COLORS[label % len(BOX_COLORS)]
         axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, lw=1.5, ls=style))
         if texts is not None:
-            # By turns above and below, so that two boxes on one object do not overprint; but never out of the picture.
-            above = (number % 2 == 0 and y1 > 8) or y2 > axes.get_ylim()[0] - 8
-            place, side = (y1 - 2, "bottom") if above else (y2 + 2, "top")
+            taken.append(_place_of_text(axes, (x1, y1, x2, y2), texts[number], taken))
             ground = {"facecolor": "black", "alpha": 0.6, "edgecolor": "none", "pad": 1}
-            axes.text(x1, place, texts[number], color=color, fontsize=7, va=side, bbox=ground)
+            axes.text(*taken[-1], texts[number], color=color, fontsize=TEXT, va="top", bbox=ground)
+
+
+def _place_of_text(
+    axes: Axes, box: tuple[float, float, float, float], text: str, taken: Sequence[tuple[float, float]]
+) -> tuple[float, float]:
+    """Where the upper left corner of a box's text goes: above the box, below or in it, where no text stands yet."""
+    x1, y1, x2, y2 = box
+    right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
+    point = right / (axes.bbox.width * 72 / axes.figure.dpi)  # in pixels of the picture
+    width, height = (0.65 * len(text) * TEXT + 2) * point, (TEXT + 4) * point
+    x = max(0.0, min(x1, right - width))
+    for y in (y1 - height, y2 + 2 * point, y1 + 2 * point, y2 - height):
+        inside = -4 * point <= y <= bottom - height
+        if inside and all(abs(x - left) >= width or abs(y - top) >= height for left, top in taken):
+            break
+    return round(x, 2), round(y, 2)
 
 
 def draw_boxes(axes: Axes, boxes: torch.Tensor, color: str = INK, style: str = "-", width: float = 1.5) -> None:

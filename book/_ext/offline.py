@@ -28,6 +28,7 @@ NEEDLESS = (
     "locales/**/*",
 )
 ITALIC = {0x210E, *range(0x1D434, 0x1D468), *range(0x1D6FC, 0x1D71C)}  # a browser slants single letters by itself
+ROOT = {0x221A}  # a browser draws this sign itself, around what is in <msqrt>
 ICON = re.compile(r"fa-[\w-]+")
 FORMULA = re.compile(r"<math.*?</math>", re.DOTALL)
 PLACES = re.compile(r'(?<= d=")[^"]*|(?<= [xy]=")[^"]*|(?<=translate\()[^)]*')
@@ -62,7 +63,7 @@ def keep(characters, source):
 def store_the_font(static, pages):
     """Store the font for the formulas of these pages, and return the mend that puts its version into links to it."""
     formulas = "".join(formula for text in pages.values() for formula in FORMULA.findall(text))
-    data = base64.b64encode(keep(set(map(ord, html.unescape(formulas))) | ITALIC, FORMULAS)).decode()
+    data = base64.b64encode(keep(set(map(ord, html.unescape(formulas))) | ITALIC | ROOT, FORMULAS)).decode()
     for name, face in FACE.items():
         (static / name).write_text(face % data, "utf-8")
     version = f"formulas.js?v={hashlib.sha256(data.encode()).hexdigest()[:8]}"  # else a browser keeps an older font
