@@ -1,13 +1,17 @@
 """The evidence: every run of the studies, made by one command, checked, and made again (chapter 11).
 
-::
-
-    python -m focalbook.evidence               makes the records that are missing or stale, on all cores
-    python -m focalbook.evidence map           those of one study
-    python -m focalbook.evidence --list        says what each study asks, and how many of its runs are made
-    python -m focalbook.evidence --check       names those that are missing, or whose code has changed since
-    python -m focalbook.evidence --replay      tries a sample of the changed ones, and stamps them anew if it agrees
-    python -m focalbook.evidence --verify      makes a sample of each study again and compares, changed or not
+``python -m focalbook.evidence``
+    Makes the records that are missing or stale, on all cores.
+``python -m focalbook.evidence map``
+    Those of one study.
+``python -m focalbook.evidence --list``
+    Says what each study asks, and how many of its runs are made.
+``python -m focalbook.evidence --check``
+    Names those that are missing, or whose code has changed since.
+``python -m focalbook.evidence --replay``
+    Tries a sample of the changed ones, and stamps them anew if it agrees.
+``python -m focalbook.evidence --verify``
+    Makes a sample of each study again and compares, changed or not.
 """
 
 import argparse
