@@ -210,7 +210,7 @@ WORKS = {
     "`torch.func.vmap`, `grad`, `jacrev`": ("yes", vectorized),
     "second derivatives, `hessian`": ("yes", twice_derived),
     "`torch.func.jvp`, `jacfwd`": ("yes, toward labels too", derived_forward),
-    "`jacfwd` of `jacfwd`": ("no, an error of one line: torch alone would return 0", derived_forward_twice),
+    "`jacfwd` of `jacfwd`": ("no, an error of one line: torch alone would return zeros", derived_forward_twice),
 }
 
 
