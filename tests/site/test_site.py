@@ -158,6 +158,18 @@ def test_no_bound_number_is_left_unresolved(pages):
     assert unresolved == []
 
 
+def test_no_formula_or_table_is_left_as_its_source(pages):
+    """A line that begins with a minus inside a formula makes a list of it, and an empty line ends a table."""
+    left = [
+        (path.name, text.strip()[:60])
+        for path, soup in pages.items()
+        for article in soup.find_all("article")
+        for text in article.find_all(string=re.compile(r"\$|^\s*\|\s*\w"))
+        if text.find_parent(["code", "pre", "script", "style", "math"]) is None
+    ]
+    assert left == []
+
+
 def test_nothing_but_the_book_is_published(site):
     published = {
         path.relative_to(site / "_sources").parts[0] for path in (site / "_sources").rglob("*") if path.is_file()
