@@ -691,7 +691,7 @@ KINDS = {
     "deleted stamp": Kind(stamps, UNVERIFIED, in_file(STAMPS, in_json(lambda stamps: stamps.pop("04-focal-loss")))),
     "outputs changed since the stamp": Kind(stamps, UNVERIFIED, printed("0.0048 nats", "0.0049 nats")),
     "coordinate in a stored picture": Kind(
-        pictures, "detector.svg, coordinates", in_file(f"{DRAWN}.svg", to("L 69.24", "L 69.34"))
+        pictures, "detector.svg, coordinates", in_file(f"{DRAWN}.svg", to("L 68.289785", "L 68.389785"))
     ),
     "color in a stored picture": Kind(
         pictures, "detector.svg, words", in_file(f"{DRAWN}.svg", to("#4cc9f0", "#4cc9f1"))
