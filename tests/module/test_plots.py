@@ -1,6 +1,7 @@
 """The figures' style, and scenes with boxes."""
 
 import builtins
+from itertools import combinations
 
 import pytest
 import torch
@@ -94,11 +95,19 @@ def test_every_box_is_drawn_in_its_classes_color_and_padding_is_not(axes):
     assert [patch.get_edgecolor()[:3] for patch in axes.patches] == [to_rgb(BOX_COLORS[2]), to_rgb(BOX_COLORS[0])]
 
 
-def test_texts_stand_above_and_below_their_boxes_by_turns(axes):
-    boxes = torch.tensor([[1.0, 20, 11, 30], [3, 20, 9, 30], [5, 2, 9, 8], [7, 30, 9, 39]])
-    show_scene(axes, torch.zeros(3, 40, 40), boxes, texts=["above", "below", "at the top", "at the bottom"])
-    shown = [(text.get_text(), text.get_position()) for text in axes.texts]
-    assert shown == [("above", (1, 18)), ("below", (3, 32)), ("at the top", (5, 10)), ("at the bottom", (7, 28))]
+def test_texts_beside_boxes_stand_in_the_picture_and_apart(axes):
+    boxes = torch.tensor([[1.0, 20, 11, 30], [3, 20, 9, 30], [2, 21, 10, 31], [30, 2, 39, 8], [35, 30, 39, 39]])
+    show_scene(axes, torch.zeros(3, 40, 40), boxes, texts=["0.95", "0.80", "0.62", "0.51", "0.40"])
+    axes.figure.draw_without_rendering()
+    grounds = [text.get_bbox_patch().get_window_extent() for text in axes.texts]
+    assert len(grounds) == 5 and not any(one.overlaps(other) for one, other in combinations(grounds, 2))
+    assert all(axes.bbox.padded(2).contains(*corner) for ground in grounds for corner in ground.corners())
+
+
+def test_a_text_stands_above_its_box_or_else_below(axes):
+    show_scene(axes, torch.zeros(3, 40, 40), torch.tensor([[5.0, 20, 15, 30], [5, 0, 15, 10]]), texts=["one", "two"])
+    (_, above), (_, below) = (text.get_position() for text in axes.texts)
+    assert 10 < above < 20 and below > 10
 
 
 def test_outlines_are_all_alike(axes):
