@@ -216,12 +216,10 @@ def show_truth_and_detections(
 ) -> None:
     """Draw one scene, its ground truth dashed in white, and the ``Detections`` above ``score`` with their scores."""
     show_scene(axes, image)
-    for (x1, y1, x2, y2), label in zip(boxes.tolist(), labels.tolist()):
-        if label >= 0:
-            axes.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec="white", lw=1, ls="--"))
     kept = detections.scores > score
     scores = [f"{value:.2f}" for value in detections.scores[kept].tolist()]
     _draw_boxes(axes, detections.boxes[kept].tolist(), detections.labels[kept].tolist(), scores)
+    draw_boxes(axes, boxes[labels >= 0], "white", "--", width=1)
 
 
 def show_difference(

@@ -132,8 +132,8 @@ def test_the_truth_is_dashed_and_only_sure_detections_are_drawn_with_their_score
     truth, labels = torch.tensor([[2.0, 20, 12, 30], [0, 0, 0, 0]]), torch.tensor([1, -1])
     show_truth_and_detections(axes, torch.zeros(3, 40, 40), truth, labels, found)
     drawn = [(patch.get_linestyle(), patch.get_bbox().bounds) for patch in axes.patches]
-    assert drawn == [("--", (2, 20, 10, 10)), ("-", (1, 20, 10, 10))]
-    assert axes.patches[1].get_edgecolor()[:3] == to_rgb(BOX_COLORS[1])
+    assert drawn == [("-", (1, 20, 10, 10)), ("--", (2, 20, 10, 10))]
+    assert axes.patches[0].get_edgecolor()[:3] == to_rgb(BOX_COLORS[1])
     assert [text.get_text() for text in axes.texts] == ["0.75"]
 
 
