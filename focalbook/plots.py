@@ -125,14 +125,15 @@ def _draw_boxes(
 def _place_of_text(
     axes: Axes, box: tuple[float, float, float, float], text: str, taken: Sequence[tuple[float, float]]
 ) -> tuple[float, float]:
-    """Where the upper left corner of a box's text goes: above the box, below or in it, where no text stands yet."""
+    """Where the upper left corner of a box's text goes: above the box, below, or in it at the top, where no text stands
+    yet; if one stands in each of these places, in the box at the bottom."""
     x1, y1, x2, y2 = box
     right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
     point = right / (axes.bbox.width * 72 / axes.figure.dpi)  # in pixels of the picture
     width, height = (0.65 * len(text) * TEXT + 2) * point, (TEXT + 4) * point
     x = max(0.0, min(x1, right - width))
     for y in (y1 - height, y2 + 2 * point, y1 + 2 * point, y2 - height):
-        inside = -4 * point <= y <= bottom - height
+        inside = -4 * point <= y <= bottom - height  # above the picture there are a few points of room
         if inside and all(abs(x - left) >= width or abs(y - top) >= height for left, top in taken):
             break
     return round(x, 2), round(y, 2)
