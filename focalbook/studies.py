@@ -6,8 +6,8 @@ gets the learning rate, and the class weight, the scale or the number of mined a
 highest mean AP, from as many candidates as every other loss. All other studies report on test scenes.
 
 The book has had two editions of its evidence. ``SECOND`` is today's: ``CLAIMS`` says beforehand what is asked of it and
-what is expected. ``FIRST`` is kept as it was, as what chapters 11 to 16 were
-written from. ``AGAIN`` repeats two studies of the second edition on a GPU, with other seeds.
+what is expected. ``FIRST`` is kept as it was, as what chapters 11 to 16 were written from. ``AGAIN`` repeats two
+studies of the second edition on a GPU, with other seeds.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,11 @@
 """make constraints: what is renewed, and only if all holds with it."""
 
-import pytest
+from importlib.metadata import distributions
 
+import pytest
+from packaging.specifiers import SpecifierSet
+
+import tasks
 from tools import renew
 
 
@@ -39,6 +43,18 @@ def test_the_constraints_of_today_have_the_header_and_the_order_of_renewed_ones(
     lines = text.removeprefix(renew.HEADER).splitlines()
     assert text.startswith(renew.HEADER) and lines == sorted(lines, key=str.lower)
     assert len(renew.pins(text)) == len(lines)
+
+
+def test_what_is_pinned_installs_on_the_oldest_python_that_is_promised():
+    pinned = renew.pins(renew.REQUIREMENTS.read_text("utf-8")) | renew.pins(renew.CONSTRAINTS.read_text("utf-8"))
+    oldest = "{}.{}.0".format(*tasks.OLDEST)
+    asked = {
+        found.name: found.metadata["Requires-Python"] or ""
+        for found in distributions()
+        if renew.normal(found.name) in pinned
+    }
+    assert len(asked) > 100
+    assert {name: ask for name, ask in asked.items() if not SpecifierSet(ask).contains(oldest)} == {}
 
 
 def test_what_changes_is_named_line_by_line():
