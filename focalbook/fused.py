@@ -1,4 +1,4 @@
-"""The focal loss and its slope in one pass over a GPU's memory, as a kernel in Triton (chapter 17).
+"""The focal loss and its slope in one pass over a GPU's memory, as a kernel in Triton (chapter 18).
 
 On a GPU, torch's own operations each read and write whole arrays, some forty of them for one loss. This kernel reads
 every logit and every label once, and writes the slope and the loss, or one partial sum for each ``BLOCK`` of losses.
@@ -99,7 +99,7 @@ def fused_loss_and_slope(
     ``x``: logits; ``t``: labels of the same shape, in any real type. Both lie on one GPU. ``alpha``, ``gamma``: as in
     ``sigmoid_focal_loss``. ``dtype``: torch.float32 or torch.float64, the type computed in and returned. ``slack``: how
     far a label may lie outside of [0, 1] and count as a rounding; further out, its loss and slope are NaN. Explained in
-    chapter 17.
+    chapter 18.
     """
     x, t = x.contiguous(), t.contiguous()
     slope = torch.empty_like(x, dtype=dtype)
@@ -119,7 +119,7 @@ def fused_loss_and_slope(
 
 @cache
 def runs_on(device: torch.device) -> bool:
-    """Whether the kernel runs on this device, found out by a first run (chapter 17).
+    """Whether the kernel runs on this device, found out by a first run (chapter 18).
 
     Without Triton, or where Triton cannot compile, it does not, and the loss is computed by torch's operations: the
     same numbers, slower. The latter is told by a warning.

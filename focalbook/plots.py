@@ -89,7 +89,7 @@ def show_scene(
     """Draw one scene and boxes on it.
 
     ``image`` (3, H, W) in [0, 1]. ``boxes`` (N, 4) in pixels. ``labels`` (N,): class indices, coloring the boxes; an
-    entry of -1 is padding and is left out. ``texts``: N short strings, written above the boxes. ``style``: the line.
+    entry of -1 is padding and is left out. ``texts``: N short strings, written beside the boxes. ``style``: the line.
     """
     axes.imshow(image.float().permute(1, 2, 0).cpu().numpy(), extent=(0, image.shape[2], image.shape[1], 0))
     axes.set_axis_off()
@@ -127,6 +127,7 @@ def _place_of_text(
 ) -> tuple[float, float]:
     """Where the upper left corner of a box's text goes: above the box, below, or in it at the top, where no text stands
     yet; if one stands in each of these places, in the box at the bottom."""
+    axes.apply_aspect()  # or the axes are as wide as the figure lets them be, not as the picture is
     x1, y1, x2, y2 = box
     right, bottom = axes.get_xlim()[1], axes.get_ylim()[0]
     point = right / (axes.bbox.width * 72 / axes.figure.dpi)  # in pixels of the picture

@@ -159,21 +159,21 @@ def class_losses(
 def detection_loss(
     logits: torch.Tensor, deltas: torch.Tensor, matches: Matches, anchors: torch.Tensor, *args: Any, **loss: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classification and box loss of a batch: two scalars, each divided by the batch's number of positive anchors.
+    """Classification and box loss of a batch: two scalars, each divided by the batch's number of positive anchors::
 
-        L_cls = sum of FL over all anchors that are not ignored / max(B, positives)
-        L_box = sum of smooth L1 (beta 0.1) over the deltas of the positive anchors / max(B, positives)
+        L_cls = (FL, summed over all anchors not ignored) / max(B, positives)
+        L_box = (smooth L1, summed over the deltas of positives) / max(B, positives)
 
     With e the size of an error, smooth L1 is e^2 / (2 beta) up to beta and e - beta / 2 beyond: no kink at 0, and a
-    full pull on all that matters, since deltas are small. Beta 0.1 is the default of detectron2's RetinaNet too
+    full pull on all that matters, since deltas are small. Beta is 0.1, as in detectron2's RetinaNet by default
     (config/defaults.py, line 468, at 02b5c4e); torchvision's takes L1 (detection/retinanet.py, line 245, 0.28).
 
     ``logits`` (B, A, K), ``deltas`` (B, A, 4), ``matches`` for the same B and A, ``anchors`` (A, 4) in pixels; what
     follows goes to ``class_losses``: alpha and gamma. The divisor counts positives, not anchors, because nearly all
     anchors are easy negatives (Lin et al. 2017b, section 4.1), and it counts them over the whole batch. It is at least
-    one for each image: divided by 1, a batch without any object would have a hundred times the loss of its neighbors
-    (chapter 22). Where processes train together (``distributed``), the batch is that of all of
-    them, and the two scalars are this process's part. Explained in chapters 8 and 20.
+    the number of images: divided by 1, a batch without any object would have a hundred times the loss of its neighbors
+    (chapter 22). Where processes train together (``distributed``), the batch is that of all of them, and the two
+    scalars are this process's part. Explained in chapters 8 and 20.
     """
     positive = matches.labels >= 0
     normalizer = distributed.total(positive.sum()).clamp(min=max(1, len(positive) * distributed.world()))

@@ -1,10 +1,10 @@
 """Tables that a cell computed, and code in narrow places.
 
 pandas aligns every column to the right. A column of words, told by what stands in it, gets the class ``text`` and is
-aligned to the left; one with whole phrases also ``phrases``, which keeps it from being squeezed to a word a line. A
-number is never broken (``whole``), and the ends of an interval or two numbers in a cell only on a phone (``unbroken``).
+aligned to the left; one with whole phrases also ``phrases``, which keeps it from being squeezed to a word a line. All
+else is never broken (``whole``), but for an estimate with its interval: it may break between the two.
 
-Code in a table is broken only on a phone too, and code breaks after a dot or an underscore. An option never breaks.
+Code in a table is broken only on a phone (``unbroken``), after a dot or an underscore. An option never breaks.
 """
 
 import re
@@ -44,9 +44,8 @@ def told(table):
             kind, attributes, text = found.groups()
             names = list(next(places))
             if kind == "td":
-                names += ["whole"] * (" " not in text.strip())
-                names += ["unbroken"] * (" " in text.strip() and "phrases" not in names and not INTERVAL.search(text))
-                text = INTERVAL.sub(r'<span class="unbroken">\g<0></span>', text)
+                names += ["whole"] * ("phrases" not in names and not INTERVAL.search(text))
+                text = INTERVAL.sub(r'<span class="whole">\g<0></span>', text)
             told = f' class="{" ".join(names)}"' if names else ""
             return f"<{kind}{attributes}{told}>{text}</{kind}>"
 

@@ -1,4 +1,4 @@
-"""Self-checks for the exercises: what is right, and which misconception an answer shows.
+"""Self-checks for the exercises: what is right, and which misconception an answer shows::
 
     from focalbook.checks import chapter04 as checks
 

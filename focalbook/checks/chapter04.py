@@ -61,32 +61,24 @@ focal_loss = Check(
 )
 
 
+def positives(targets):
+    return (targets == 1).sum()
+
+
 def divisor(targets):
-    return max(len(targets), (targets == 1).sum().item())
+    return positives(targets).clamp(min=len(targets))
 
 
-def by_positives(logits, targets):
-    return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / divisor(targets)
+def divided(by):
+    """The sum over all anchors, divided by what ``by`` makes of the targets."""
+    return lambda logits, targets: losses.sigmoid_focal_loss(logits, targets, reduction="sum") / by(targets)
 
 
-def by_all(logits, targets):
-    return losses.sigmoid_focal_loss(logits, targets, reduction="mean")
+right_loss = divided(divisor)
 
 
 def image_by_image(logits, targets):
-    return torch.stack([by_positives(*image) for image in zip(logits[:, None], targets[:, None])]).mean()
-
-
-def total(logits, targets):
-    return losses.sigmoid_focal_loss(logits, targets, reduction="sum")
-
-
-def by_none(logits, targets):
-    return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / (targets == 1).sum()
-
-
-def by_at_least_one(logits, targets):
-    return losses.sigmoid_focal_loss(logits, targets, reduction="sum") / (targets == 1).sum().clamp(min=1)
+    return torch.stack([right_loss(*image) for image in zip(logits[:, None], targets[:, None])]).mean()
 
 
 def weighted(alpha, scale=1.0):
@@ -97,7 +89,7 @@ def weighted(alpha, scale=1.0):
 
 
 def clipped(logits, targets):
-    return by_positives(torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7).logit(), targets)
+    return right_loss(torch.sigmoid(logits).clamp(1e-7, 1 - 1e-7).logit(), targets)
 
 
 def naive(logits, targets):
@@ -108,15 +100,29 @@ def naive(logits, targets):
 
 LOGITS = torch.tensor([[-4.0, -2.0, 0.5, 3.0], [1.0, -6.0, -0.1, 2.0]], dtype=torch.float64)
 LABELS = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]], dtype=torch.float64)
+FEW = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)  # positives, but more images
 
 detection_loss = Check(
-    reference=by_positives,
-    cases=((LOGITS, LABELS), (LOGITS, torch.zeros_like(LABELS)), (LOGITS * (200 / 6), LABELS)),
+    reference=right_loss,
+    cases=(
+        (LOGITS, LABELS),
+        (LOGITS, torch.zeros_like(LABELS)),
+        (LOGITS[[0, 1, 1], :2], FEW),
+        (LOGITS * (200 / 6), LABELS),
+    ),
     mistakes={
-        "mean over all anchors: divide the sum by the positives": by_all,
-        "a sum that grows with the number of objects: divide it by the positives": total,
-        "a batch without objects divides by zero: divide by at least one for each image": by_none,
-        "a batch without objects weighs too much: divide by at least one for each image, not by 1": by_at_least_one,
+        "mean over all anchors: divide the sum by the positives": divided(torch.numel),
+        "a sum that grows with the number of objects: divide it by the positives": divided(lambda targets: 1),
+        "a batch without objects divides by zero: divide by the number of images if that is larger": divided(positives),
+        "a batch without objects weighs too much: the divisor is at least the number of images, not 1": divided(
+            lambda targets: positives(targets).clamp(min=1)
+        ),
+        "you count at least one positive in each image: take the larger number over the whole batch": divided(
+            lambda targets: (targets == 1).sum(dim=1).clamp(min=1).sum()
+        ),
+        "a batch with few objects weighs too much: divide by the number of images wherever that is larger": divided(
+            lambda targets: positives(targets) or len(targets)
+        ),
         "large logits overflow: a sigmoid that rounds to 0 has no logarithm, so work on the logits": naive,
         "you clip p: beyond the clip a worse logit costs no more, so work on the logits": clipped,
         "you divide image by image: count the positives over the whole batch": image_by_image,

@@ -168,12 +168,14 @@ LABELS = torch.tensor([[0, BACKGROUND, IGNORED, 2, 2], [BACKGROUND, BACKGROUND, 
 LOGITS = torch.linspace(-4, 3, 30, dtype=torch.float64).view(2, 5, 3).sin() * 4
 DELTAS = torch.linspace(-1, 1, 40, dtype=torch.float64).view(2, 5, 4)
 WANTED = DELTAS.flip(1) * (LABELS >= 0)[..., None]
+FEW = torch.tensor([[0, 2], [BACKGROUND, BACKGROUND], [BACKGROUND, BACKGROUND]])  # positives, but more images
 
 two_losses = Check(
     reference=sums_over(),
     cases=(
         (LOGITS, DELTAS, LABELS, WANTED),
         (LOGITS, DELTAS, LABELS.clamp(max=BACKGROUND), torch.zeros_like(WANTED)),
+        (LOGITS[[0, 1, 1], :2], DELTAS[[0, 1, 1], :2], FEW, DELTAS[[0, 1, 1], 3:] * (FEW >= 0)[..., None]),
         (LOGITS[:1], DELTAS[:1], LABELS[:1], WANTED[:1]),
         (LOGITS[1:], DELTAS[1:], LABELS[1:], WANTED[1:]),  # no object of the last class
     ),
@@ -195,11 +197,17 @@ two_losses = Check(
         "your divisor counts the ignored anchors as positives: label -2 is none": sums_over(
             lambda labels: (labels != BACKGROUND).sum().clamp(min=len(labels))
         ),
-        "a batch without objects divides by zero: divide by at least one for each image": sums_over(
+        "a batch without objects divides by zero: divide by the number of images if that is larger": sums_over(
             lambda labels: foreground(labels).sum()
         ),
-        "a batch without objects weighs too much: divide by at least one for each image, not by 1": sums_over(
+        "a batch without objects weighs too much: the divisor is at least the number of images, not 1": sums_over(
             lambda labels: foreground(labels).sum().clamp(min=1)
+        ),
+        "you count at least one positive in each image: take the larger number over the whole batch": sums_over(
+            lambda labels: foreground(labels).sum(dim=1).clamp(min=1).sum()
+        ),
+        "a batch with few objects weighs too much: divide by the number of images wherever that is larger": sums_over(
+            lambda labels: foreground(labels).sum() or len(labels)
         ),
         "you divide image by image: count the positives over the whole batch": image_by_image,
         "only positive anchors have a box to fit: the deltas of the others are free": sums_over(

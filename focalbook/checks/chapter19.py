@@ -147,8 +147,12 @@ padded_positives = Check(
 )
 
 
+def positives(labels):
+    return (labels >= 0).sum()
+
+
 def divisor(labels):
-    return max(len(labels), (labels >= 0).sum().item())
+    return positives(labels).clamp(min=len(labels))
 
 
 def mended(logits, labels, loss=losses.sigmoid_focal_loss):
@@ -171,16 +175,9 @@ def averaged(logits, labels):
     return losses.sigmoid_focal_loss(logits, targets.to(logits))[counts].mean()
 
 
-def by_anchors(logits, labels):
-    return mended(logits, labels) * divisor(labels) / (labels != IGNORED).sum()
-
-
-def by_no_positives(logits, labels):
-    return mended(logits, labels) * divisor(labels) / (labels >= 0).sum()
-
-
-def by_at_least_one(logits, labels):
-    return mended(logits, labels) * divisor(labels) / (labels >= 0).sum().clamp(min=1)
+def divided(by):
+    """The right sum, divided by what ``by`` makes of the labels."""
+    return lambda logits, labels: mended(logits, labels) * divisor(labels) / by(labels)
 
 
 def by_image(logits, labels):
@@ -231,11 +228,17 @@ LOGITS = torch.tensor(
     dtype=torch.float64,
 )
 LABELS = torch.tensor([[BACKGROUND, 0, IGNORED, 1], [1, BACKGROUND, 2, 0]])
+FEW = torch.tensor([[0, 1], [BACKGROUND, BACKGROUND], [BACKGROUND, BACKGROUND]])  # positives, but more images
 
 mended_loss = Check(
     reference=mended,
     probe=loss_and_slope,
-    cases=((LOGITS, LABELS), (LOGITS, torch.full_like(LABELS, BACKGROUND)), (LOGITS[:1], LABELS[:1])),
+    cases=(
+        (LOGITS, LABELS),
+        (LOGITS, torch.full_like(LABELS, BACKGROUND)),
+        (LOGITS[[0, 1, 1], :2], FEW),
+        (LOGITS[:1], LABELS[:1]),
+    ),
     mistakes={
         "the sigmoid is applied twice: sigmoid_focal_loss takes logits": lambda *case: mended(*case, loss=twice),
         "the logits are taken for probabilities: they need a sigmoid first": lambda *case: mended(
@@ -257,9 +260,17 @@ mended_loss = Check(
             lambda p_t, alpha_t: -(1 - alpha_t) * (1 - p_t) ** 2 * p_t.log()
         ),
         "mean over all outputs: divide the sum by the positives": averaged,
-        "divided by the anchors: divide by the positives": by_anchors,
-        "a batch without objects divides by zero: divide by at least one for each image": by_no_positives,
-        "a batch without objects weighs too much: divide by at least one for each image, not by 1": by_at_least_one,
+        "divided by the anchors: divide by the positives": divided(lambda labels: (labels != IGNORED).sum()),
+        "a batch without objects divides by zero: divide by the number of images if that is larger": divided(positives),
+        "a batch without objects weighs too much: the divisor is at least the number of images, not 1": divided(
+            lambda labels: positives(labels).clamp(min=1)
+        ),
+        "you count at least one positive in each image: take the larger number over the whole batch": divided(
+            lambda labels: (labels >= 0).sum(dim=1).clamp(min=1).sum()
+        ),
+        "a batch with few objects weighs too much: divide by the number of images wherever that is larger": divided(
+            lambda labels: positives(labels) or len(labels)
+        ),
         "divided image by image, then averaged: the positives are those of the whole batch": by_image,
         "ignored anchors take part: leave them out": with_ignored,
         "background anchors are left out: they are most of the lesson": positives_alone,

@@ -104,6 +104,16 @@ def test_texts_beside_boxes_stand_in_the_picture_and_apart(axes):
     assert all(axes.bbox.padded(2).contains(*corner) for ground in grounds for corner in ground.corners())
 
 
+def test_texts_stand_apart_where_the_figure_is_wider_than_the_picture():
+    axes = Figure(figsize=(7, 3.6), layout="constrained").add_subplot()
+    show_scene(
+        axes, torch.zeros(3, 96, 96), torch.tensor([[20.0, 40, 40, 60], [26, 40, 46, 60]]), texts=["0.95", "0.80"]
+    )
+    axes.figure.draw_without_rendering()
+    one, other = (text.get_bbox_patch().get_window_extent() for text in axes.texts)
+    assert not one.overlaps(other)
+
+
 def test_a_text_stands_above_its_box_or_else_below(axes):
     show_scene(axes, torch.zeros(3, 40, 40), torch.tensor([[5.0, 20, 15, 30], [5, 0, 15, 10]]), texts=["one", "two"])
     (_, above), (_, below) = (text.get_position() for text in axes.texts)

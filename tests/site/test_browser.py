@@ -91,6 +91,15 @@ def test_a_question_asks_for_a_choice_before_it_gives_the_reason(page, visit, si
             assert reason.get_by_role("status").text_content() == said
 
 
+def test_a_wide_table_fades_where_it_goes_on_until_it_is_scrolled_to_its_end(visit, site):
+    shown = visit((site / "book/16-scorecard.html").as_uri(), viewport=NARROW)
+    table = shown.locator("article table[data-more]").first.element_handle()
+    assert table.evaluate("one => getComputedStyle(one).maskImage") != "none"
+    table.evaluate("one => { one.scrollLeft = one.scrollWidth }")
+    shown.wait_for_function("one => !one.hasAttribute('data-more')", arg=table)
+    assert table.evaluate("one => getComputedStyle(one).maskImage") == "none"
+
+
 @pytest.fixture
 def reader(browser):
     """A reader's own tab, which keeps what pages store."""

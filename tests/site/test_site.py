@@ -160,14 +160,15 @@ def test_no_bound_number_is_left_unresolved(pages):
 
 def test_no_formula_or_table_is_left_as_its_source(pages):
     """A line that begins with a minus inside a formula makes a list of it, and an empty line ends a table."""
-    left = [
-        (path.name, text.strip()[:60])
-        for path, soup in pages.items()
-        for article in soup.find_all("article")
-        for text in article.find_all(string=re.compile(r"\$|^\s*\|\s*\w"))
+    articles = [(path.name, article) for path, soup in pages.items() for article in soup.find_all("article")]
+    formulas = [
+        (name, text.strip()[:60])
+        for name, article in articles
+        for text in article.find_all(string=re.compile(r"\$"))
         if text.find_parent(["code", "pre", "script", "style", "math"]) is None
     ]
-    assert left == []
+    paragraphs = [(name, text.get_text().strip()) for name, article in articles for text in article.find_all("p")]
+    assert formulas == [] and [(name, text[:60]) for name, text in paragraphs if text.startswith("|")] == []
 
 
 def test_nothing_but_the_book_is_published(site):

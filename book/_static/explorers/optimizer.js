@@ -75,7 +75,8 @@ explorer(
       say(Y(0) - 7, `positives ${percent(shares[0])}`);
       say(Y(0) + 17, `negatives ${percent(1 - shares[0])}`);
     });
-    svg.append(make("line", { class: "now", x1: X(0), x2: X(0), y1: 40, y2: top + 3 * step - 18 }));
+    for (const [y1, y2] of [[40, 104], [128, top + 3 * step - 18]]) // the heading stands between
+      svg.append(make("line", { class: "now", x1: X(0), x2: X(0), y1, y2 }));
 
     const rows = found.map(({ name, tone, shares }) => ({
       name, tone, cells: shares.map((share) => [share, percent(share)]), bar: shares,
