@@ -117,7 +117,7 @@ detection_loss = Check(
         "a batch without objects weighs too much: the divisor is at least the number of images, not 1": divided(
             lambda targets: positives(targets).clamp(min=1)
         ),
-        "you count at least one positive in each image: take the larger number over the whole batch": divided(
+        "the floor is not one for each image: take the larger of positives and images of the batch": divided(
             lambda targets: (targets == 1).sum(dim=1).clamp(min=1).sum()
         ),
         "a batch with few objects weighs too much: divide by the number of images wherever that is larger": divided(

@@ -203,7 +203,7 @@ two_losses = Check(
         "a batch without objects weighs too much: the divisor is at least the number of images, not 1": sums_over(
             lambda labels: foreground(labels).sum().clamp(min=1)
         ),
-        "you count at least one positive in each image: take the larger number over the whole batch": sums_over(
+        "the floor is not one for each image: take the larger of positives and images of the batch": sums_over(
             lambda labels: foreground(labels).sum(dim=1).clamp(min=1).sum()
         ),
         "a batch with few objects weighs too much: divide by the number of images wherever that is larger": sums_over(
