@@ -134,8 +134,7 @@ def _place_of_text(
     width, height = (0.65 * len(text) * TEXT + 2) * point, (TEXT + 4) * point
     x = max(0.0, min(x1, right - width))
     for y in (y1 - height, y2 + 2 * point, y1 + 2 * point, y2 - height):
-        inside = -4 * point <= y <= bottom - height  # above the picture there are a few points of room
-        if inside and all(abs(x - left) >= width or abs(y - top) >= height for left, top in taken):
+        if 0 <= y <= bottom - height and all(abs(x - left) >= width or abs(y - top) >= height for left, top in taken):
             break
     return round(x, 2), round(y, 2)
 

@@ -36,7 +36,9 @@ from focalbook.training import LOSSES  # noqa: E402
 
 @pytest.fixture
 def axes():
-    return Figure().add_subplot()
+    with matplotlib.rc_context():
+        use_style()
+        yield Figure().add_subplot()
 
 
 def test_every_loss_has_its_own_color():
@@ -104,8 +106,7 @@ def test_texts_beside_boxes_stand_in_the_picture_and_apart(axes):
     assert all(axes.bbox.padded(2).contains(*corner) for ground in grounds for corner in ground.corners())
 
 
-def test_texts_stand_apart_where_the_figure_is_wider_than_the_picture():
-    axes = Figure(figsize=(7, 3.6), layout="constrained").add_subplot()
+def test_texts_stand_apart_where_the_figure_is_wider_than_the_picture(axes):
     show_scene(
         axes, torch.zeros(3, 96, 96), torch.tensor([[20.0, 40, 40, 60], [26, 40, 46, 60]]), texts=["0.95", "0.80"]
     )
