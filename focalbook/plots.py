@@ -100,6 +100,8 @@ def show_scene(
 
 
 TEXT = 8  # points, of what is written beside a box
+# Points above a picture into which such a text may reach. Without them the texts of two boxes near its top swap places.
+ROOM = 4
 
 
 def _draw_boxes(
@@ -134,7 +136,8 @@ def _place_of_text(
     width, height = (0.65 * len(text) * TEXT + 2) * point, (TEXT + 4) * point
     x = max(0.0, min(x1, right - width))
     for y in (y1 - height, y2 + 2 * point, y1 + 2 * point, y2 - height):
-        if 0 <= y <= bottom - height and all(abs(x - left) >= width or abs(y - top) >= height for left, top in taken):
+        inside = -ROOM * point <= y <= bottom - height
+        if inside and all(abs(x - left) >= width or abs(y - top) >= height for left, top in taken):
             break
     return round(x, 2), round(y, 2)
 
