@@ -1,12 +1,14 @@
 """Checks of chapter 4: focal loss."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 
 from focalbook import losses
 from focalbook.checks.check import Check
+from focalbook.checks.divisor import DIVISORS, divisor
 
 P = np.array([0.02, 0.3, 0.5, 0.9, 0.999])
 
@@ -62,30 +64,22 @@ focal_loss = Check(
 
 
 def positives(targets):
-    return (targets == 1).sum()
+    """How many each image has."""
+    return (targets == 1).sum(dim=1)
 
 
-def divisor(targets):
-    return positives(targets).clamp(min=len(targets))
+def divided(by=divisor, alpha=0.25):
+    """The sum over all anchors, divided by what ``by`` makes of the positives."""
+    return lambda logits, targets: (
+        losses.sigmoid_focal_loss(logits, targets, alpha, reduction="sum") / by(positives(targets))
+    )
 
 
-def divided(by):
-    """The sum over all anchors, divided by what ``by`` makes of the targets."""
-    return lambda logits, targets: losses.sigmoid_focal_loss(logits, targets, reduction="sum") / by(targets)
-
-
-right_loss = divided(divisor)
+right_loss = divided()
 
 
 def image_by_image(logits, targets):
     return torch.stack([right_loss(*image) for image in zip(logits[:, None], targets[:, None])]).mean()
-
-
-def weighted(alpha, scale=1.0):
-    """The right loss, but for the class weight."""
-    return lambda logits, targets: (
-        scale * losses.sigmoid_focal_loss(logits, targets, alpha, reduction="sum") / divisor(targets)
-    )
 
 
 def clipped(logits, targets):
@@ -95,7 +89,7 @@ def clipped(logits, targets):
 def naive(logits, targets):
     p = torch.sigmoid(logits)
     p_t, alpha_t = torch.where(targets == 1, p, 1 - p), torch.where(targets == 1, 0.25, 0.75)
-    return (-alpha_t * (1 - p_t) ** 2 * torch.log(p_t)).sum() / divisor(targets)
+    return (-alpha_t * (1 - p_t) ** 2 * torch.log(p_t)).sum() / divisor(positives(targets))
 
 
 LOGITS = torch.tensor([[-4.0, -2.0, 0.5, 3.0], [1.0, -6.0, -0.1, 2.0]], dtype=torch.float64)
@@ -111,24 +105,17 @@ detection_loss = Check(
         (LOGITS * (200 / 6), LABELS),
     ),
     mistakes={
-        "mean over all anchors: divide the sum by the positives": divided(torch.numel),
-        "a sum that grows with the number of objects: divide it by the positives": divided(lambda targets: 1),
-        "a batch without objects divides by zero: divide by the number of images if that is larger": divided(positives),
-        "a batch without objects weighs too much: the divisor is at least the number of images, not 1": divided(
-            lambda targets: positives(targets).clamp(min=1)
-        ),
-        "the floor is not one for each image: take the larger of positives and images of the batch": divided(
-            lambda targets: (targets == 1).sum(dim=1).clamp(min=1).sum()
-        ),
-        "a batch with few objects weighs too much: divide by the number of images wherever that is larger": divided(
-            lambda targets: positives(targets) or len(targets)
-        ),
+        "mean over all anchors: divide the sum by the positives": partial(losses.sigmoid_focal_loss, reduction="mean"),
+        "a sum that grows with the number of objects: divide it by the positives": divided(lambda positives: 1),
+        **{said: divided(by) for said, by in DIVISORS.items()},
         "large logits overflow: a sigmoid that rounds to 0 has no logarithm, so work on the logits": naive,
         "you clip p: beyond the clip a worse logit costs no more, so work on the logits": clipped,
         "you divide image by image: count the positives over the whole batch": image_by_image,
-        "alpha is on the wrong class: 0.25 weights the positives, 0.75 the negatives": weighted(0.75),
-        "one alpha on both classes: the weight of the negatives is 1 - alpha": weighted(-1, 0.25),
-        "alpha is missing: 0.25 weights the positives, 0.75 the negatives": weighted(-1),
+        "alpha is on the wrong class: 0.25 weights the positives, 0.75 the negatives": divided(alpha=0.75),
+        "one alpha on both classes: the weight of the negatives is 1 - alpha": lambda *case: (
+            0.25 * divided(alpha=-1)(*case)
+        ),
+        "alpha is missing: 0.25 weights the positives, 0.75 the negatives": divided(alpha=-1),
     },
 )
 

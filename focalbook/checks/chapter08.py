@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from focalbook import losses, retinanet
 from focalbook.checks.check import Check
+from focalbook.checks.divisor import DIVISORS, divisor
 from focalbook.matching import BACKGROUND, IGNORED, Matches
 from focalbook.training import class_losses
 
@@ -136,11 +137,12 @@ def foreground(labels):
     return labels >= 0
 
 
-def positives(labels):
-    return foreground(labels).sum().clamp(min=len(labels))
+def of_positives(by):
+    """What ``by`` makes of the number of positives of each image."""
+    return lambda labels: by(foreground(labels).sum(dim=1))
 
 
-def sums_over(counted=positives, replaced=None, boxes=foreground, beta=0.1, classes=classification):
+def sums_over(counted=of_positives(divisor), replaced=None, boxes=foreground, beta=0.1, classes=classification):
     """Both losses, divided by what ``counted`` makes of the labels; ``replaced`` maps labels to wrong ones."""
 
     def losses_of(logits, deltas, labels, wanted):
@@ -197,18 +199,7 @@ two_losses = Check(
         "your divisor counts the ignored anchors as positives: label -2 is none": sums_over(
             lambda labels: (labels != BACKGROUND).sum().clamp(min=len(labels))
         ),
-        "a batch without objects divides by zero: divide by the number of images if that is larger": sums_over(
-            lambda labels: foreground(labels).sum()
-        ),
-        "a batch without objects weighs too much: the divisor is at least the number of images, not 1": sums_over(
-            lambda labels: foreground(labels).sum().clamp(min=1)
-        ),
-        "the floor is not one for each image: take the larger of positives and images of the batch": sums_over(
-            lambda labels: foreground(labels).sum(dim=1).clamp(min=1).sum()
-        ),
-        "a batch with few objects weighs too much: divide by the number of images wherever that is larger": sums_over(
-            lambda labels: foreground(labels).sum() or len(labels)
-        ),
+        **{said: sums_over(of_positives(by)) for said, by in DIVISORS.items()},
         "you divide image by image: count the positives over the whole batch": image_by_image,
         "only positive anchors have a box to fit: the deltas of the others are free": sums_over(
             boxes=lambda labels: torch.ones_like(labels)

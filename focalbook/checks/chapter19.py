@@ -1,12 +1,14 @@
 """Checks of chapter 19: famous bugs."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
 from focalbook import losses
 from focalbook.checks.check import Check, loss_and_slope
+from focalbook.checks.divisor import DIVISORS, divisor
 from focalbook.matching import BACKGROUND, IGNORED
 from focalbook.training import class_targets
 
@@ -148,16 +150,14 @@ padded_positives = Check(
 
 
 def positives(labels):
-    return (labels >= 0).sum()
+    """How many each image has."""
+    return (labels >= 0).sum(dim=1)
 
 
-def divisor(labels):
-    return positives(labels).clamp(min=len(labels))
-
-
-def mended(logits, labels, loss=losses.sigmoid_focal_loss):
+def mended(logits, labels, loss=losses.sigmoid_focal_loss, by=divisor):
+    """The sum over the anchors that count, divided by what ``by`` makes of the positives."""
     targets, counts = class_targets(labels, logits.shape[-1])
-    return loss(logits, targets.to(logits))[counts].sum() / divisor(labels)
+    return loss(logits, targets.to(logits))[counts].sum() / by(positives(labels))
 
 
 def other(formula):
@@ -175,9 +175,8 @@ def averaged(logits, labels):
     return losses.sigmoid_focal_loss(logits, targets.to(logits))[counts].mean()
 
 
-def divided(by):
-    """The right sum, divided by what ``by`` makes of the labels."""
-    return lambda logits, labels: mended(logits, labels) * divisor(labels) / by(labels)
+def by_anchors(logits, labels):
+    return mended(logits, labels, by=lambda positives: (labels != IGNORED).sum())
 
 
 def by_image(logits, labels):
@@ -199,7 +198,7 @@ def background_first(logits, labels):
 def background_is(label, logits, labels):
     targets, _ = class_targets(torch.where(labels == BACKGROUND, label, labels), logits.shape[-1])
     total = losses.sigmoid_focal_loss(logits, targets.to(logits))[labels != IGNORED].sum()
-    return total / divisor(labels)
+    return total / divisor(positives(labels))
 
 
 def shares_a_softmax(logits, targets):
@@ -260,17 +259,8 @@ mended_loss = Check(
             lambda p_t, alpha_t: -(1 - alpha_t) * (1 - p_t) ** 2 * p_t.log()
         ),
         "mean over all outputs: divide the sum by the positives": averaged,
-        "divided by the anchors: divide by the positives": divided(lambda labels: (labels != IGNORED).sum()),
-        "a batch without objects divides by zero: divide by the number of images if that is larger": divided(positives),
-        "a batch without objects weighs too much: the divisor is at least the number of images, not 1": divided(
-            lambda labels: positives(labels).clamp(min=1)
-        ),
-        "the floor is not one for each image: take the larger of positives and images of the batch": divided(
-            lambda labels: (labels >= 0).sum(dim=1).clamp(min=1).sum()
-        ),
-        "a batch with few objects weighs too much: divide by the number of images wherever that is larger": divided(
-            lambda labels: positives(labels) or len(labels)
-        ),
+        "divided by the anchors: divide by the positives": by_anchors,
+        **{said: partial(mended, by=by) for said, by in DIVISORS.items()},
         "divided image by image, then averaged: the positives are those of the whole batch": by_image,
         "ignored anchors take part: leave them out": with_ignored,
         "background anchors are left out: they are most of the lesson": positives_alone,
