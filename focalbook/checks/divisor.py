@@ -15,8 +15,8 @@ DIVISORS = {
     "a batch without objects weighs too much: the divisor is at least the number of images, not 1": lambda positives: (
         positives.sum().clamp(min=1)
     ),
-    "the floor is not one for each image: take the larger of positives and images of the batch": lambda positives: (
-        positives.clamp(min=1).sum()
+    "an image without objects counts as one positive: take the larger of the batch's positives and its images": (
+        lambda positives: positives.clamp(min=1).sum()
     ),
     "a batch with few objects weighs too much: divide by the number of images wherever that is larger": (
         lambda positives: positives.sum() or len(positives)
