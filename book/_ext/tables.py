@@ -18,8 +18,10 @@ WORD, INTERVAL = re.compile(r"[^\W\d_]{2,}"), re.compile(r"[\[(][^\[\]()]*[\])]"
 PHRASE = 3  # words
 LONG = 36  # characters of code that a phone does not show on one line
 PLACE = re.compile(r"(?<=[\w)][._/])(?=\w)|(?<=\w_)(?=\w)")
-COMMANDS = re.compile(r'<div class="highlight-(?:console|text)[^>]*><div class="highlight"><pre>.*?</pre>', re.S)
-OPTION = re.compile(r"(?<=[\s>])--?[a-z][\w-]*")
+CODE = re.compile(
+    r'<div class="highlight-(?:console|text)[^>]*><div class="highlight"><pre>.*?</pre>|<code[^>]*>.*?</code>', re.S
+)
+OPTION = re.compile(r"(?<=[\s>])--?[a-z][\w-]*(?:=[\w.-]+)?")
 
 
 def classes_of(column):
@@ -75,9 +77,7 @@ def mark(app, doctree, page):
         text, entry = node.astext(), node.parent
         while entry is not None and not isinstance(entry, nodes.entry):
             entry = entry.parent
-        if OPTION.fullmatch(" " + text, 1):
-            node["classes"].append("whole")
-        elif entry is not None or len(text) > LONG and " " not in text:
+        if entry is not None or len(text) > LONG and " " not in text:
             node["classes"] += ["unbroken"] * (entry is not None and " " not in text)
             break_at_places(node)
     for node in list(doctree.findall(lambda one: isinstance(one, desc_addname | desc_name))):
@@ -85,10 +85,10 @@ def mark(app, doctree, page):
 
 
 def keep_options(app, page, template, context, doctree):
-    """Keep each option of a command on one line, in what is typed or printed in a shell."""
+    """Keep each option of a command on one line, in a block of a shell and in the text."""
     if app.builder.format == "html" and "body" in context:
         whole = r'<span class="whole">\g<0></span>'
-        context["body"] = COMMANDS.sub(lambda found: OPTION.sub(whole, found[0]), context["body"])
+        context["body"] = CODE.sub(lambda found: OPTION.sub(whole, found[0]), context["body"])
 
 
 def setup(app):

@@ -100,6 +100,15 @@ def test_a_wide_table_fades_where_it_goes_on_until_it_is_scrolled_to_its_end(vis
     assert table.evaluate("one => getComputedStyle(one).maskImage") == "none"
 
 
+def test_an_option_of_a_command_is_on_one_line_on_every_width_of_a_phone(visit, site):
+    shown = visit((site / "book/teaching.html").as_uri(), viewport=NARROW)
+    options = "[...document.querySelectorAll('article code')].filter((one) => one.textContent.startsWith('--'))"
+    for width in range(320, 431, 5):
+        shown.set_viewport_size({**NARROW, "width": width})
+        lines = shown.evaluate(f"{options}.map((one) => one.querySelector('.pre').getClientRects().length)")
+        assert len(lines) > 3 and set(lines) == {1}
+
+
 @pytest.fixture
 def reader(browser):
     """A reader's own tab, which keeps what pages store."""

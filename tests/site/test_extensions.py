@@ -200,11 +200,13 @@ def test_code_breaks_after_dots_and_underscores_and_says_what_it_said(text, part
 
 
 def test_an_option_of_a_command_stays_on_one_line():
-    block = '<div class="highlight-console notranslate"><div class="highlight"><pre>run --size 256 a-b</pre>'
+    block = '<div class="highlight-console notranslate"><div class="highlight"><pre>run --size=256 a-b</pre>'
+    inline = '<code class="literal"><span class="pre">--size=256</span></code>'
     page = SimpleNamespace(builder=SimpleNamespace(format="html"))
-    context = dict(body=block + "<p>one --two</p>")
+    context = dict(body=block + inline + "<p>one --two</p>")
     tables.keep_options(page, "page", "", context, None)
-    assert context["body"] == block.replace("--size", '<span class="whole">--size</span>') + "<p>one --two</p>"
+    kept = (block + inline).replace("--size=256", '<span class="whole">--size=256</span>')
+    assert context["body"] == kept + "<p>one --two</p>"
 
 
 def test_a_solution_is_shown_without_the_marks_for_the_grader():
