@@ -6,6 +6,8 @@
 - What scrolls by itself is out of the keyboard's reach.
 - With scripts off a page is neither light nor dark, and with scripts on it is so for a moment.
 - The toggles in the list of chapters have no name.
+- A page is drawn before it has come whole, and a table moves when its longer rows come. A browser that knows the link
+  of kind ``expect`` waits for the page's end.
 """
 
 import re
@@ -22,6 +24,11 @@ REPLACED = {
         '[localStorage.getItem("mode"), matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"]'
         '.find((choice) => choice && choice !== "auto")',
     ),
+    "a page is drawn when it has come": (
+        '<meta charset="utf-8" />\n',
+        '<meta charset="utf-8" /><link rel="expect" href="#end-of-page" blocking="render">\n',
+    ),
+    "end of the page": ('<footer class="bd-footer-content">', '<footer class="bd-footer-content" id="end-of-page">'),
     "name of the toggles": ("<summary>" + TOGGLE, '<summary aria-label="Pages of this chapter">' + TOGGLE),
 }
 MENDS = {

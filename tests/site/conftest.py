@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,18 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def address(site):
-    """Where the site is served, uncompressed."""
+    """Where the site is served, uncompressed; what is asked for with ``?slowly`` comes in pieces."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *arguments):
             pass
+
+        def copyfile(self, source, outputfile):
+            if not self.path.endswith("?slowly"):
+                return super().copyfile(source, outputfile)
+            while piece := source.read(4096):
+                outputfile.write(piece)
+                time.sleep(0.08)
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

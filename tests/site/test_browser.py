@@ -74,6 +74,12 @@ def test_a_page_is_whole_light_still_and_open_to_everyone(page, screens, visit, 
     assert sum(weights.values()) < HEAVIEST, weights
 
 
+def test_a_page_that_comes_slowly_is_drawn_once(visit, address):
+    shown = visit(f"{address}book/notation.html?slowly", viewport=WIDE)
+    visit.late(shown)
+    assert shown.evaluate("shift") < MOST_SHIFT
+
+
 @pytest.mark.parametrize("page", [EXERCISES[6], EXERCISES[-1]])
 def test_a_question_asks_for_a_choice_before_it_gives_the_reason(page, visit, site):
     shown = visit((site / f"{page}.html").as_uri(), viewport=NARROW)

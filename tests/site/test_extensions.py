@@ -65,6 +65,8 @@ THEME = {
     "role of the bibliography": ('<div role="list" class="citation-list">', '<div class="citation-list">'),
     "light without scripts": ('<html data-theme="auto">', '<html data-theme="light">'),
     "light or dark from the first moment": theme.REPLACED["light or dark from the first moment"],
+    "a page is drawn when it has come": theme.REPLACED["a page is drawn when it has come"],
+    "end of the page": theme.REPLACED["end of the page"],
     "name of the toggles": theme.REPLACED["name of the toggles"],
 }
 OFFLINE = {
