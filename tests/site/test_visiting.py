@@ -84,7 +84,10 @@ def test_a_request_that_a_page_gives_up_is_a_complaint_and_one_that_leaving_brea
         assert [url.split("/")[-1] for url in visit.complaints] == ["slow"]
         visit.complaints.clear()
         page.evaluate("() => void fetch('/slow').catch(() => {})")
-        visit.late(visit(f"{address}book/index.html"))
+        page = visit(f"{address}book/index.html")
+        page.evaluate("() => { fetch('/slow').catch(() => {}); setTimeout(() => { location = 'notation.html' }, 50) }")
+        page.wait_for_url("**/notation.html")
+        visit.late(page)
     finally:
         tab.unroute("**/slow")
 

@@ -36,7 +36,8 @@ class Visitor:
             session.send("Network.enable")
             session.send("Network.setCacheDisabled", dict(cacheDisabled=True))
             tab.asked, tab.pending, tab.left, tab.leaving = [], set(), set(), False
-            tab.on("request", lambda request: (tab.asked.append(request.url), tab.pending.add(request)))
+            tab.on("request", lambda request: self.ask(tab, request))
+            tab.on("framenavigated", lambda frame: self.leave(tab, frame))
             tab.on("requestfinished", lambda request: tab.pending.discard(request))
             if scripts:  # without them the console says that there are none
                 tab.on("console", self.hear)
@@ -44,6 +45,18 @@ class Visitor:
                 tab.on("requestfailed", lambda request: self.miss(tab, request))
                 tab.add_init_script(FIRST)
         return self.tabs[key]
+
+    def ask(self, tab, request):
+        """Note a request; one for another page, by a link or a form say, begins to leave this one."""
+        tab.asked.append(request.url)
+        tab.pending.add(request)
+        if request.is_navigation_request() and request.frame == tab.main_frame:
+            tab.leaving = True
+
+    def leave(self, tab, frame):
+        """Note what is pending when a page is left; a step within a page leaves nothing."""
+        if tab.leaving and frame == tab.main_frame:
+            tab.leaving, tab.left = False, {*tab.pending}
 
     def miss(self, tab, request):
         """Hear of a request that failed; what leaving a page breaks off, an icon say, is no complaint."""
@@ -62,7 +75,6 @@ class Visitor:
         self.late(page)  # until all is heard that the page before complains of
         page.leaving = True
         page.goto("about:blank")
-        page.leaving, page.left = False, {*page.pending}
         page.mouse.move(-1, -1)
         page.set_viewport_size(viewport)
         page.emulate_media(media="screen", color_scheme=color_scheme)
